@@ -1,0 +1,57 @@
+"""What the commands share: the config option, and errors as people should see them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from proxy.config import Config
+from proxy.configfile import load_config
+from proxy.errors import ConfigError
+
+#: Exit codes of every command: the answer is bad; usage or configuration is wrong.
+BAD_ANSWER: Final = 1
+BAD_USAGE: Final = 2
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+config_option: Callable[[F], F] = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("config.toml"),
+    show_default=True,
+    help="The configuration file.",
+)
+json_option: Callable[[F], F] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+)
+
+
+def load_or_exit(path: Path) -> Config:
+    """The config, or its problems on standard error and exit 2."""
+    try:
+        return load_config(path, os.environ)
+    except ConfigError as error:
+        show_and_exit(error)
+
+
+def show_and_exit(error: ConfigError) -> NoReturn:
+    """Prints every problem; exits with 2."""
+    number = len(error.problems)
+    for problem in error.problems:
+        click.echo(problem, err=True)
+    click.echo(f"{number} problem{'s' if number > 1 else ''}", err=True)
+    raise SystemExit(BAD_USAGE)
+
+
+def print_json(value: object) -> None:
+    """`value` as indented JSON; what JSON does not know, in Python's own words."""
+    encoded = msgspec.json.encode(value, enc_hook=repr)
+    click.echo(msgspec.json.format(encoded, indent=2).decode())

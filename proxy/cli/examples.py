@@ -1,0 +1,82 @@
+"""`run --examples`: sends sample messages through the proxy's own port and tells what happens.
+
+The telling is a plugin like any other: it observes deliveries through the public hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import click
+import msgspec
+
+from proxy.kochava import Request
+from proxy.mapping.hookspecs import hookimpl
+from proxy.mapping.plugins import Plugin
+from proxy.segment import Identify, Message, Page, Screen, Track
+from proxy.states import Outcome, Settlement
+
+PATIENCE_SECONDS = 30.0
+
+
+class Narrator:
+    """Prints each delivery as message -> request -> answer, and hears when a message is done."""
+
+    def __init__(self) -> None:
+        self.settled: asyncio.Queue[str] = asyncio.Queue()
+
+    def plugin(self) -> Plugin:
+        return Plugin("narrator", "run --examples", __file__, self)
+
+    @hookimpl
+    def delivery_attempted(self, message: Message, request: Request, outcome: Outcome) -> None:
+        wire = msgspec.json.format(msgspec.json.encode(request), indent=2).decode()
+        click.echo(f"\n{_describe(message)}")
+        click.echo("  -> " + wire.replace("\n", "\n     "))
+        click.echo(f"  <- {outcome.status} {outcome.body or outcome.reason} [{outcome.kind}]")
+
+    @hookimpl
+    def event_settled(self, message: Message, settlement: Settlement) -> None:
+        if settlement.state != "delivered":
+            detail = f": {settlement.reason}" if settlement.reason else ""
+            click.echo(f"\n{_describe(message)}\n  -> nothing is sent [{settlement.state}{detail}]")
+        self.settled.put_nowait(message.message_id)
+
+
+def _describe(message: Message) -> str:
+    match message:
+        case Track(event=name) | Screen(name=name) | Page(name=name) if name:
+            return f'{message.type} "{name}"'
+        case Identify(user_id=user) if user:
+            return f"identify {user}"
+        case _:
+            return message.type
+
+
+def load_examples(folder: Path) -> list[tuple[str, bytes]]:
+    """Names and contents of the *.json of a folder, sorted by name."""
+    return [(file.name, file.read_bytes()) for file in sorted(folder.glob("*.json"))]
+
+
+async def send_examples(
+    examples: list[tuple[str, bytes]], port: int, write_key: str, narrator: Narrator
+) -> None:
+    """Posts each to /v1/<its type>, one after the other, each settled before the next is sent."""
+    base = f"http://127.0.0.1:{port}/v1"
+    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(write_key, "")) as session:
+        for name, message in examples:
+            type_ = msgspec.json.decode(message, type=dict[str, object]).get("type")
+            async with session.post(f"{base}/{type_}", data=message) as answer:
+                if answer.status != 200:
+                    click.echo(f"{name}: {answer.status} {await answer.text()}", err=True)
+                    continue
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await narrator.settled.get()
+            except TimeoutError:
+                click.echo(f"{name}: not settled within {PATIENCE_SECONDS:.0f} s", err=True)
+    click.echo(
+        f"\n{len(examples)} messages are through. Send your own to {base}/track; Ctrl-C ends."
+    )

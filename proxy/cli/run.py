@@ -1,0 +1,87 @@
+"""`kochava-proxy run`: serve."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+
+from proxy.app import App
+from proxy.cli.common import BAD_ANSWER, config_option, load_or_exit, show_and_exit
+from proxy.cli.examples import Narrator, load_examples, send_examples
+from proxy.config import Config
+from proxy.errors import ConfigError, StorageError
+from proxy.mapping.plugins import load_plugins
+from proxy.sandbox.server import LINK_PATH, TRACK_PATH, Sandbox
+
+Messages = list[tuple[str, bytes]]
+
+
+@click.command()
+@config_option
+@click.option("--sandbox", "with_sandbox", is_flag=True, help="Start a stand-in for Kochava and "
+              "Segment too, and send everything to it.")  # fmt: skip
+@click.option("--examples", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Once up, send the messages in this folder and show what becomes of "
+              "each.")  # fmt: skip
+def run(config_path: Path, with_sandbox: bool, examples: Path | None) -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    config = load_or_exit(config_path)
+    messages = load_examples(examples) if examples else []
+    try:
+        uvloop.run(_run(config, config_path.parent, with_sandbox, messages))
+    except ConfigError as error:
+        show_and_exit(error)
+    except (StorageError, OSError) as error:
+        click.echo(f"kochava-proxy: {error}", err=True)
+        raise SystemExit(BAD_ANSWER) from None
+
+
+async def _run(config: Config, base: Path, with_sandbox: bool, examples: Messages) -> None:
+    sandbox = None
+    if with_sandbox:
+        sandbox = Sandbox(credentials=_credentials(config))
+        await sandbox.start()
+        config = _pointed_at(config, sandbox)
+        click.echo(f"sandbox: nothing leaves this machine; all requests go to {sandbox.url}")
+    narrator = Narrator()
+    plugins = load_plugins(config, base, *([narrator.plugin()] if examples else []))
+    app = App(config, base, plugins)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, app.request_stop)
+    try:
+        await app.start()
+        if examples:
+            await send_examples(examples, app.port, config.sources[0].write_key, narrator)
+        await app.serve()
+    finally:
+        if sandbox is not None:
+            await sandbox.stop()
+
+
+def _credentials(config: Config) -> dict[str, tuple[str, str]]:
+    """Which apps must sign, so that the sandbox can check that they do."""
+    found = {}
+    for source in config.sources:
+        ids = source.kochava_app_id
+        if source.kochava_api_key:
+            for app_id in [ids] if isinstance(ids, str) else ids.values():
+                found[app_id] = (source.kochava_api_key, source.kochava_secret)
+    return found
+
+
+def _pointed_at(config: Config, sandbox: Sandbox) -> Config:
+    replace = msgspec.structs.replace
+    kochava = replace(
+        config.kochava,
+        track_url=sandbox.url + TRACK_PATH,
+        identity_link_url=sandbox.url + LINK_PATH,
+    )
+    return replace(
+        config, kochava=kochava, segment=replace(config.segment, api_url=sandbox.url + "/v1")
+    )

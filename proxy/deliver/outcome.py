@@ -1,0 +1,74 @@
+"""What an answer means: the retry decision as a value, with its reason.
+
+Kochava's error answers are not published; docs/mapping.md, "Answers", says what is known. The
+rule for the unknown: keep events while there is a chance, never call a doubt a success.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from proxy.deliver.transport import Reply
+from proxy.states import Outcome
+
+RETRIED: Final = frozenset({408, 425, 429})
+#: A wrong app id, key or URL, or an address that has moved (3xx): the settings are at fault, and no
+#: event of that app is lost for it.
+CONFIGURATION: Final = frozenset({401, 403, 404})
+MAX_RETRY_AFTER: Final = 3_600.0  # seconds; longer ones are taken for a mistake
+MAX_BODY: Final = 2_000  # characters of an answer that are kept
+
+_SECONDS = re.compile(r"\d{1,9}")
+_answer = msgspec.json.Decoder(dict[str, Any])
+
+
+def judge(reply: Reply, now: float, *, must_confirm: bool) -> Outcome:
+    """The outcome of an answered attempt. `now` is in epoch seconds.
+
+    With `must_confirm` only a body that says `success: 1` is a delivery. What the identity link
+    answers is not published; there any 2xx is, unless its body says otherwise.
+    """
+    status, headers, body = reply.status, reply.headers, reply.body
+    text = body.decode("utf-8", "replace")[:MAX_BODY]
+    reason = f"status_{status}"
+    if status in RETRIED or status >= 500:
+        wait = retry_after(headers, now)
+        return Outcome("retry", reason, status, text, wait)
+    if status in CONFIGURATION or 300 <= status < 400:
+        return Outcome("misconfigured", reason, status, text)
+    if not 200 <= status < 300:
+        return Outcome("refused", reason, status, text)
+    try:
+        answer = _answer.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        if not must_confirm:
+            return Outcome("delivered", "", status, text)
+        # Whoever answered this is not Kochava: a captive portal, a proxy's error page.
+        return Outcome("retry", "not_an_answer", status, text)
+    # "1" and 1 both occur in Kochava's own examples.
+    success = answer.get("success", None if must_confirm else 1)
+    if success is not True and success in (1, "1"):
+        return Outcome("delivered", "", status, text)
+    return Outcome("refused", "success_not_1", status, text)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds to wait that a Retry-After header asks for, as number or date; None if none."""
+    value = next((headers[name] for name in headers if name.lower() == "retry-after"), "").strip()
+    if not value:
+        return None
+    if _SECONDS.fullmatch(value):
+        return min(float(value), MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, moment.timestamp() - now), MAX_RETRY_AFTER)

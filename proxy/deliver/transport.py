@@ -1,0 +1,80 @@
+"""Sending one request over HTTP: the seam behind which HTTP clients can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import aiohttp
+import msgspec
+
+from proxy.errors import TransportError
+from proxy.states import Outgoing
+
+MAX_ANSWER: Final = 64 * 1024  # bytes read of an answer; Kochava's are under a hundred
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer, whatever it says."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """Sends requests; keeps connections."""
+
+    async def send(self, outgoing: Outgoing) -> Reply:
+        """The answer.
+
+        Raises:
+            TransportError: none came.
+
+        """
+
+    async def close(self) -> None:
+        """Lets the connections go."""
+
+
+class AiohttpTransport:
+    """aiohttp's client: connections are reused, redirects are not followed (a redirected POST
+    would lose its body or its secret), cookies are not kept.
+    """
+
+    def __init__(self, timeout_seconds: float, max_connections: int) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=60),
+            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def send(self, outgoing: Outgoing) -> Reply:
+        try:
+            async with self._session.request(
+                outgoing.method,
+                outgoing.url,
+                headers=outgoing.headers,
+                data=outgoing.body,
+                allow_redirects=False,
+            ) as answer:
+                body = await answer.content.read(MAX_ANSWER)
+                while not answer.content.at_eof() and len(body) < MAX_ANSWER:
+                    body += await answer.content.read(MAX_ANSWER)
+                return Reply(answer.status, answer.headers, body)
+        except TimeoutError as error:
+            raise TransportError("timeout", str(error)) from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise TransportError("name_not_resolved", str(error)) from error
+        except aiohttp.ClientSSLError as error:
+            raise TransportError("tls_failed", str(error)) from error
+        except aiohttp.ClientConnectorError as error:
+            raise TransportError("not_connected", str(error)) from error
+        except aiohttp.ClientPayloadError as error:
+            raise TransportError("answer_cut_short", str(error)) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # ValueError: an answer that is not HTTP can surface as one from the parser.
+            raise TransportError("connection_broken", str(error)) from error
+
+    async def close(self) -> None:
+        await self._session.close()

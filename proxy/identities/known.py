@@ -1,0 +1,138 @@
+"""Which devices belong to which user, learnt from every message that carries both.
+
+Engage's audience calls name a user and no device; Kochava's identity links need device ids. What
+is kept here joins the two.
+
+A fact learnt can be looked up at once, and is queued for the disk before the message that taught
+it is settled, so that no crash loses the fact and keeps the settlement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from proxy.clock import Clock
+from proxy.database import Job
+from proxy.device import Device, read_device
+from proxy.segment import Alias, Identify, Message
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS devices (
+    source  TEXT NOT NULL,
+    person  TEXT NOT NULL,    -- "u:" and a user id, or "a:" and an anonymous id
+    device  TEXT NOT NULL,    -- its kochava_device_id, or the first of its ids
+    details BLOB NOT NULL,    -- Device as JSON
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (source, person, device)
+) WITHOUT ROWID;
+"""
+
+MAX_DEVICES: Final = 100  # of one person; one id shared by more is no person
+_MAX_RECENT: Final = 50_000  # facts remembered as written, to spare writing them again
+_DAY: Final = 86_400.0
+
+Person = tuple[str, str]
+Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+Write = Callable[[Job[None]], "asyncio.Future[None]"]
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Device).decode
+
+
+class KnownDevices:
+    """The devices of every user. Without `write` it forgets what it learns with the process."""
+
+    def __init__(self, read: Read, write: Write | None, clock: Clock) -> None:
+        self._read = read
+        self._write = write
+        self._clock = clock
+        self._unwritten: dict[Person, dict[str, Device]] = {}
+        self._recent: OrderedDict[tuple[Person, bytes], float] = OrderedDict()
+
+    def learn(self, source: str, message: Message) -> None:
+        """Takes from a message what it says about whose device this is."""
+        persons = _persons(source, message)
+        device = read_device(message)
+        if device is not None and device.ids:
+            for person in persons:
+                self._add(person, device)
+        if isinstance(message, Alias):
+            before = [(source, f"u:{message.previous_id}"), (source, f"a:{message.previous_id}")]
+        elif isinstance(message, Identify) and message.anonymous_id:
+            before = [(source, f"a:{message.anonymous_id}")]
+        else:
+            return
+        if message.user_id:
+            for person in before:
+                for known in self._find(person):
+                    self._add((source, f"u:{message.user_id}"), known)
+
+    def devices_of(self, source: str, message: Message) -> list[Device]:
+        """All devices known of this message's user, each once, the last seen first."""
+        found: dict[str, Device] = {}
+        for person in _persons(source, message):
+            for device in self._find(person):
+                found.setdefault(_key(device), device)
+        return list(found.values())
+
+    def _find(self, person: Person) -> list[Device]:
+        found = dict(self._unwritten.get(person, {}))
+        rows = self._read(
+            "SELECT details FROM devices WHERE source = ? AND person = ?"
+            " ORDER BY seen_at DESC LIMIT ?",
+            (*person, MAX_DEVICES),
+        )
+        for (details,) in rows:
+            device = _decode(details)
+            found.setdefault(_key(device), device)
+        return list(found.values())
+
+    def _add(self, person: Person, device: Device) -> None:
+        # Whose it is lasts; tracking consent is a matter of the moment and goes with each message.
+        device = Device(device.platform, device.kochava_device_id, device.ids)
+        details = _encode(device)
+        now = self._clock.now()
+        seen_at = self._recent.get((person, details))
+        if seen_at is not None and now - seen_at < _DAY:
+            return
+        self._recent[person, details] = now
+        if len(self._recent) > _MAX_RECENT:
+            self._recent.popitem(last=False)
+        key = _key(device)
+        self._unwritten.setdefault(person, {})[key] = device
+        if self._write is not None:
+            self._store(person, key, details, now, device)
+
+    def _store(self, person: Person, key: str, details: bytes, now: float, device: Device) -> None:
+        def job(cursor: apsw.Cursor) -> None:
+            cursor.execute(
+                "REPLACE INTO devices VALUES (?, ?, ?, ?, ?)", (*person, key, details, now)
+            )
+
+        def written(future: asyncio.Future[None]) -> None:
+            # A broken disk ends the process by itself; there is nothing to do about it here.
+            if future.cancelled() or future.exception() is not None:
+                return
+            devices = self._unwritten.get(person, {})
+            if devices.get(key) is device:
+                del devices[key]
+            if not devices:
+                self._unwritten.pop(person, None)
+
+        assert self._write is not None  # the caller has looked
+        self._write(job).add_done_callback(written)
+
+
+def _persons(source: str, message: Message) -> list[Person]:
+    ids = (("u", message.user_id), ("a", message.anonymous_id))
+    return [(source, f"{kind}:{id_}") for kind, id_ in ids if id_]
+
+
+def _key(device: Device) -> str:
+    return device.kochava_device_id or next(iter(device.ids.values()))

@@ -1,0 +1,121 @@
+"""From one message to a decision: asks the plugins, in order, and turns every answer and every
+fault of theirs into a value. Synchronous and without I/O: the same message, plugins and known
+devices always give the same decision.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Final, cast
+
+import msgspec
+
+from proxy.device import Device
+from proxy.errors import Filtered
+from proxy.kochava import IdentityLink, KochavaRequest
+from proxy.mapping.plugins import Plugins
+from proxy.segment import Message, Source
+from proxy.states import Fail, Filter
+
+#: Answers, for a source's name, which devices of this message's user are known.
+DevicesOf = Callable[[str, Message], Sequence[Device]]
+
+MAX_DETAIL: Final = 4_000  # characters of a traceback that a dead letter keeps
+
+
+class Requests(msgspec.Struct, frozen=True):
+    """What the plugins want sent."""
+
+    requests: tuple[KochavaRequest | IdentityLink, ...]
+
+
+class Dispatcher:
+    """Takes a message through `drop_reason`, `campaign_context` and its mapping hook."""
+
+    def __init__(self, plugins: Plugins, devices_of: DevicesOf) -> None:
+        self._plugins = plugins
+        self._devices_of = devices_of
+
+    def drop_reason(self, message: Message, source: Source) -> Filter | Fail | None:
+        """Why this message goes no further, if it does not."""
+        try:
+            reason = self._plugins.hook.drop_reason(message=message, source=source)
+        except Exception as error:  # noqa: BLE001  a plugin's fault stays with this one message
+            return self._fail(error)
+        if reason is None:
+            return None
+        if not isinstance(reason, str):
+            return self._wrong_answer("drop_reason", reason, "a str or None", message, source)
+        return Filter(reason)
+
+    def map(self, message: Message, source: Source) -> Requests | Filter | Fail:
+        """What to send for a message that was not dropped."""
+        try:
+            campaign = self._plugins.hook.campaign_context(message=message, source=source)
+            mapping = getattr(self._plugins.hook, f"map_{message.type}")
+            answer = mapping(message=message, source=source, campaign=campaign)
+        except Filtered as filtered:
+            return Filter(filtered.reason)
+        except Exception as error:  # noqa: BLE001  as above
+            return self._fail(error)
+        if answer is None:
+            return Filter("unmapped")
+        requests = answer if isinstance(answer, list | tuple) else (answer,)
+        if not all(isinstance(request, KochavaRequest | IdentityLink) for request in requests):
+            wanted = "a KochavaRequest, an IdentityLink, a list of these, or None"
+            return self._wrong_answer(f"map_{message.type}", answer, wanted, message, source)
+        if not requests:
+            return Filter("mapped_to_nothing")
+        return self._join(message, source, requests)
+
+    def _join(
+        self, message: Message, source: Source, requests: Sequence[KochavaRequest | IdentityLink]
+    ) -> Requests | Filter:
+        """Every link without a device as one link for each device known of the user."""
+        joined: list[KochavaRequest | IdentityLink] = []
+        for request in requests:
+            if isinstance(request, KochavaRequest) or request.device_id:
+                joined.append(request)
+                continue
+            for device in self._devices_of(source.name, message):
+                app_id = request.kochava_app_id or source.app_id(device.platform)
+                if device.ids and app_id:
+                    link = IdentityLink(
+                        kochava_app_id=app_id, device_id=device.ids, data=request.data
+                    )
+                    joined.append(link)
+        return Requests(tuple(joined)) if joined else Filter("no_device_id")
+
+    def _fail(self, error: BaseException) -> Fail:
+        name = self._guilty(error.__traceback__)
+        lines = traceback.format_exception(error)
+        return Fail(f"plugin_error:{name}", "".join(lines)[-MAX_DETAIL:])
+
+    def _guilty(self, trace: TracebackType | None) -> str:
+        """The plugin whose file stands deepest in the traceback."""
+        files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+        for file in reversed(files):
+            for plugin in self._plugins.loaded:
+                if plugin.file == file:
+                    return plugin.name
+        return "unknown"
+
+    def _wrong_answer(
+        self, hook: str, answer: object, wanted: str, message: Message, source: Source
+    ) -> Fail:
+        name = self._who_answered(hook, message, source)
+        what = f"{hook} of plugin {name} answered {type(answer).__name__}, not {wanted}"
+        return Fail(f"plugin_error:{name}", what)
+
+    def _who_answered(self, hook: str, message: Message, source: Source) -> str:
+        """Asks again, listening. Hooks are pure, so that the same plugin gives the same answer."""
+        said: list[tuple[str, str, object]] = []
+        with self._plugins.listening(lambda *heard: said.append(heard)):
+            caller = getattr(self._plugins.hook, hook)
+            arguments = {"message": message, "source": source, "campaign": None}
+            wanted = cast("Sequence[str]", caller.spec.argnames)
+            caller(**{key: value for key, value in arguments.items() if key in wanted})
+        answers = [name for asked, name, result in said if asked == hook and result is not None]
+        return answers[-1] if answers else "unknown"

@@ -1,0 +1,48 @@
+"""Logs: one line an event, for people on a terminal, as JSON elsewhere.
+
+Nothing that identifies a person or a device, and no key, is ever handed to a logger; the
+processor here is the second line of defence, for keys that are known to be secret.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+_SECRET_KEYS: Final = frozenset({
+    "write_key", "kochava_api_key", "kochava_secret", "webhook_token", "webhook_secret",
+    "postback_token", "segment_write_key", "token", "authorization", "body", "headers",
+})  # fmt: skip
+
+
+def configure_logs() -> None:
+    """Sends logs to standard error."""
+    on_terminal = sys.stderr.isatty()
+    render: Any = (
+        # Not rich's traceback: that one prints the values of variables.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if on_terminal
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact,
+            *([] if on_terminal else [structlog.processors.format_exc_info]),
+            render,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor that blanks what must not be logged."""
+    for key in event:
+        if key.lower() in _SECRET_KEYS:
+            event[key] = "(redacted)"
+    return event

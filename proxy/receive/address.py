@@ -1,0 +1,46 @@
+"""The address a request came from, through proxies that are trusted and no others."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TrustedProxies:
+    """Networks whose X-Forwarded-For is believed."""
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks: list[Network] = [
+            ipaddress.ip_network(network, strict=False) for network in networks
+        ]
+
+    def client(self, peer: str | None, forwarded_for: Sequence[str]) -> str | None:
+        """The last address, seen from here, that no trusted proxy vouches beyond.
+
+        `forwarded_for` are the X-Forwarded-For headers in their order.
+        """
+        hops = [hop.strip() for header in forwarded_for for hop in header.split(",")]
+        address = peer
+        while address is not None and self._trusts(address) and hops:
+            hop = hops.pop()
+            if not _is_address(hop):
+                break
+            address = hop
+        return address
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._networks)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

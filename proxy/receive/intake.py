@@ -1,0 +1,154 @@
+"""From a request's body to events: split, check one by one, refuse what is not acceptable."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.decode import UNREADABLE, mend_surrogates, read_wire
+from proxy.errors import Refused, RequestRefused
+from proxy.event import Event, Facts
+
+#: Segment's limits (docs: HTTP API, "Max request size"). 512,000: Ruby's and Java's SDKs fill
+#: batches beyond the 500,000 that "500 KB" may be read as.
+MAX_MESSAGE: Final = 32 * 1024
+MAX_BATCH: Final = 512_000
+
+
+class Batch(msgspec.Struct, rename="camel"):
+    """The body of /v1/batch and its like; the messages stay as they were written."""
+
+    batch: list[msgspec.Raw] = []
+    write_key: Any = None
+    sent_at: Any = None
+    context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    integrations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Keyed(msgspec.Struct, rename="camel"):
+    write_key: Any = None
+
+
+class Intake(msgspec.Struct, frozen=True):
+    """What a request brought: events to keep, and how many messages were refused for what."""
+
+    events: Sequence[Event]
+    rejected: dict[str, int]
+
+
+_batch = msgspec.json.Decoder(Batch)
+_keyed = msgspec.json.Decoder(_Keyed)
+_object = msgspec.json.Decoder(dict[str, Any])
+_encode = msgspec.json.Encoder().encode
+
+
+def new_message_id() -> str:
+    """An id for a message that came without."""
+    return f"kochava-proxy-{uuid.uuid4()}"
+
+
+def read_batch(body: bytes) -> Batch:
+    """The parts of a batch.
+
+    Raises:
+        RequestRefused: 400, this is not JSON, or no batch.
+
+    """
+    batch: Batch = _read(_mended(body), _batch, 'a batch is an object with a list "batch"')
+    return batch
+
+
+def read_message(body: bytes) -> tuple[bytes, object]:
+    """The single message of a request, and its writeKey.
+
+    Raises:
+        RequestRefused: 400, this is not a JSON object.
+
+    """
+    raw = _mended(body)
+    return raw, _read(raw, _keyed, "a message is an object").write_key
+
+
+def _mended(body: bytes) -> bytes:
+    """A lone surrogate would make the whole body unreadable, not just its own message."""
+    return mend_surrogates(body) if b"\\ud" in body or b"\\uD" in body else body
+
+
+def _read(body: bytes, decoder: msgspec.json.Decoder[Any], shape: str) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestRefused(400, "bad_request", f"{shape}: {error}") from None
+    except RecursionError:
+        raise RequestRefused(400, "bad_request", "the JSON is nested too deeply") from None
+    except UNREADABLE as error:
+        raise RequestRefused(400, "bad_request", f"the body is not JSON: {error}") from None
+
+
+def key_of_first(batch: Batch) -> object:
+    """The writeKey of a batch's first message: some SDKs put it only there."""
+    try:
+        return _keyed.decode(batch.batch[0]).write_key if batch.batch else None
+    except UNREADABLE:
+        return None
+
+
+def take_batch(
+    batch: Batch, source: str, now: float, address: str | None, new_id: Callable[[], str]
+) -> Intake:
+    """Every message of a batch, each on its own: a bad one never sinks the rest."""
+    facts = Facts(
+        ip=address,
+        sent_at=batch.sent_at if isinstance(batch.sent_at, str) else None,
+        context=_object_or_nothing(batch.context),
+        integrations=_object_or_nothing(batch.integrations),
+    )
+    if not batch.batch:
+        return Intake((), {"empty_batch": 1})
+    return _take([bytes(raw) for raw in batch.batch], None, source, now, facts, new_id)
+
+
+def take_message(
+    raw: bytes, type_: str, source: str, now: float, address: str | None, new_id: Callable[[], str]
+) -> Intake:
+    """A message sent on its own; its type is the one that the path names."""
+    return _take([raw], type_, source, now, Facts(ip=address), new_id)
+
+
+def _take(
+    raws: Sequence[bytes],
+    type_: str | None,
+    source: str,
+    now: float,
+    facts: Facts,
+    new_id: Callable[[], str],
+) -> Intake:
+    events: list[Event] = []
+    rejected: Counter[str] = Counter()
+    encoded = _encode(facts)
+    for raw in raws:
+        try:
+            if len(raw) > MAX_MESSAGE:
+                raise Refused("message_too_large")
+            wire = read_wire(raw, type_)
+        except Refused as refused:
+            rejected[refused.reason] += 1
+            continue
+        message_id = wire.message_id or new_id()
+        events.append(Event(source, message_id, wire.type or "", now, encoded, raw))
+    return Intake(events, dict(rejected))
+
+
+def _object_or_nothing(raw: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:
+    """Anything but an object says nothing."""
+    if isinstance(raw, msgspec.UnsetType):
+        return raw
+    try:
+        _object.decode(raw)
+    except UNREADABLE:
+        return msgspec.UNSET
+    return raw

@@ -1,0 +1,137 @@
+"""A stand-in for Kochava and for Segment, to try, test and measure against.
+
+It answers as Kochava does, refuses what Kochava's pages forbid, writes down what it got, and
+fails or dawdles on request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from proxy.clock import Chance, system_chance
+from proxy.sandbox.rules import MAX_BODY, link_problems, signature_problems, track_problems
+
+TRACK_PATH = "/track/json"
+LINK_PATH = "/v1/cpi/identityLink.php"
+
+
+class Faults(msgspec.Struct, frozen=True):
+    """What should go wrong: a share of the requests gets `status`, all of them wait."""
+
+    latency_seconds: float = 0.0
+    rate: float = 0.0
+    status: int = 503
+
+
+class Sandbox:
+    """`start` it, point `track_url` and `identity_link_url` at it, `stop` it."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        record: Path | None = None,
+        faults: Faults | None = None,
+        credentials: Mapping[str, tuple[str, str]] | None = None,
+        chance: Chance | None = None,
+    ) -> None:
+        """`credentials` are API key and secret by app id; those apps must sign."""
+        self._host = host
+        self._port = port
+        self._record = record
+        self._file: IO[bytes] | None = None
+        self._faults = faults or Faults()
+        self._credentials = credentials or {}
+        self._chance = chance or system_chance()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a path."""
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Begins to listen.
+
+        Raises:
+            OSError: the address is taken, or the record cannot be written.
+
+        """
+        if self._record is not None:
+            self._file = self._record.open("ab", buffering=0)
+        app = web.Application(client_max_size=MAX_BODY)
+        app.router.add_post(TRACK_PATH, self._track)
+        app.router.add_post(LINK_PATH, self._link)
+        app.router.add_post("/v1/{call}", self._segment)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._host, self._port).start()
+
+    async def stop(self) -> None:
+        """Stops listening and closes the record."""
+        await self._runner.cleanup()
+        if self._file is not None:
+            self._file.close()
+
+    async def _track(self, request: web.Request) -> web.Response:
+        raw, body = await _read(request)
+        problems = track_problems(body, request.headers)
+        return await self._answer(request, raw, body, problems)
+
+    async def _link(self, request: web.Request) -> web.Response:
+        raw, body = await _read(request)
+        return await self._answer(request, raw, body, link_problems(body))
+
+    async def _segment(self, request: web.Request) -> web.Response:
+        raw, body = await _read(request)
+        problems = [] if isinstance(body, dict) else ["the body is not a JSON object"]
+        answer: dict[str, Any] = {"success": not problems}
+        return self._write_down(request, raw, body, 400 if problems else 200, answer)
+
+    async def _answer(
+        self, request: web.Request, raw: bytes, body: Any, problems: list[str]
+    ) -> web.Response:
+        faults = self._faults
+        if faults.latency_seconds:
+            await asyncio.sleep(faults.latency_seconds)
+        if faults.rate and self._chance.random() < faults.rate:
+            return self._write_down(request, raw, body, faults.status, {"error": "on request"})
+        app_id = body.get("kochava_app_id") if isinstance(body, dict) else None
+        credentials = self._credentials.get(app_id) if isinstance(app_id, str) else None
+        problems = problems + signature_problems(raw, request.headers, credentials)
+        # Kochava's words for a failure are not published; that it answers 200 with another
+        # `success` than 1 is known from its customers.
+        answer = {"success": "0", "error": "; ".join(problems)} if problems else {"success": "1"}
+        return self._write_down(request, raw, body, 200, answer)
+
+    def _write_down(
+        self, request: web.Request, raw: bytes, body: Any, status: int, answer: dict[str, Any]
+    ) -> web.Response:
+        if self._file is not None:
+            line = {
+                "at": time.time(),
+                "method": request.method,
+                "path": request.path,
+                "headers": dict(request.headers),
+                "body": body if body is not None else raw.decode("utf-8", "replace"),
+                "status": status,
+                "answer": answer,
+            }
+            self._file.write(orjson.dumps(line) + b"\n")
+        return web.json_response(answer, status=status)
+
+
+async def _read(request: web.Request) -> tuple[bytes, Any]:
+    raw = await request.read()
+    try:
+        return raw, msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw, None

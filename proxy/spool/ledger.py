@@ -1,0 +1,67 @@
+"""Counting, in the same transactions as what is counted.
+
+`received`, `rejected`, `duplicate`, `filtered`, `delivered` and `dead` are counted as they happen;
+`pending` is counted in the queue itself, so that the balance of both is a real check.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import apsw
+
+from proxy.spool.base import Counts
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS ledger (
+    source  TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    reason  TEXT NOT NULL,
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (source, outcome, reason)
+) WITHOUT ROWID;
+"""
+
+
+def count(cursor: apsw.Cursor, source: str, outcome: str, reason: str = "", by: int = 1) -> None:
+    """Adds to one line of the ledger."""
+    cursor.execute(
+        "INSERT INTO ledger VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        (source, outcome, reason, by),
+    )
+
+
+def read_counts(connection: apsw.Connection, now: float) -> dict[str, Counts]:
+    """The ledger by source, from one snapshot."""
+    ledger: defaultdict[str, Counts] = defaultdict(Counts)
+    with connection:
+        rows = list(connection.execute("SELECT source, outcome, reason, count FROM ledger"))
+        pending = list(
+            connection.execute(
+                "SELECT source, count(*), min(received_at) FROM events GROUP BY source"
+            )
+        )
+    for source, outcome, reason, number in rows:
+        counts = ledger[source]
+        if outcome in ("rejected", "filtered"):
+            getattr(counts, outcome)[reason] = number
+        else:
+            setattr(counts, outcome, getattr(counts, outcome) + number)
+    for source, number, oldest in pending:
+        ledger[source].pending = number
+        ledger[source].oldest_pending_seconds = round(max(0.0, now - oldest), 3)
+    return dict(ledger)
+
+
+def balances(counts: Counts) -> bool:
+    """Whether every received message is accounted for."""
+    return counts.received == (
+        sum(counts.rejected.values())
+        + counts.duplicate
+        + sum(counts.filtered.values())
+        + counts.pending
+        + counts.delivered
+        + counts.dead
+    )

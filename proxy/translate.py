@@ -1,0 +1,157 @@
+"""What mappings have in common: the parts of a Kochava request that do not depend on the call.
+
+Each function is one or a few rows of docs/mapping.md. Plugin authors import them from `proxy`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Final
+
+import msgspec
+
+from proxy.device import Device, section, text
+from proxy.errors import Filtered
+from proxy.kochava import KochavaRequest
+from proxy.segment import Message, Source
+
+#: event_data keys that Kochava keeps for itself (Post-Install Event Examples, "reserved").
+RESERVED_KEYS: Final = frozenset({
+    "network", "source", "fb_campaign", "campaign", "site", "creative", "attribution_type",
+    "integration_type", "integration_version", "cracked", "jailbroken",
+})  # fmt: skip
+RESERVED_PREFIX: Final = "segment_"
+
+#: The address by which Segment's users opt out of having theirs known.
+NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104  not an address to bind to
+
+_MAX_DEPTH = 8
+_AMOUNT = re.compile(
+    r"(?P<sign>[-+]?\s*\$?|\$\s*[-+]?)\s*"
+    r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?P<power>[eE][-+]?\d+)?"
+    r"(?:\s*[A-Za-z]{3})?"
+)
+_WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SEPARATORS = re.compile(r"[\W_]+")
+_SYSTEMS: Final = {"ios": "iOS", "iphone os": "iOS", "android": "Android"}
+
+
+def app_id_for(source: Source, device: Device) -> str:
+    """The Kochava app of this device.
+
+    Raises:
+        Filtered: "unknown_platform" where app ids are given per platform and the message names
+            none; "no_app_id" where the config names no app for its platform.
+
+    """
+    app_id = source.app_id(device.platform)
+    if app_id:
+        return app_id
+    raise Filtered("no_app_id" if device.platform else "unknown_platform")
+
+
+def common_data(message: Message, device: Device) -> dict[str, Any]:
+    """The `data` that installs and events share: device, time, address, user agent, consent."""
+    context = message.context
+    user_agent = text(context.get("userAgent"))
+    data: dict[str, Any] = {
+        "device_ids": device.ids,
+        "usertime": int(message.timestamp.timestamp()),
+        "device_ua": user_agent or "",
+        "device_ver": "" if user_agent else device_version(context),
+    }
+    address = text(context.get("ip"))
+    if address and address != NO_ADDRESS:
+        data["origination_ip"] = address
+    version = text(section(context, "app").get("version"))
+    if version:
+        data["app_version"] = version
+    if device.limit_tracking is not None:
+        data["device_limit_tracking"] = device.limit_tracking
+    if device.att is not None:
+        data["app_tracking_transparency"] = device.att
+    return data
+
+
+def device_version(context: dict[str, Any]) -> str:
+    """The "Model-OS-Version" that Kochava reads where there is no user agent.
+
+    "" if one of the three is missing. Source: Kochava, "S2S Without Device UA".
+    """
+    system = text(section(context, "os").get("name")) or ""
+    parts = (
+        text(section(context, "device").get("model")),
+        _SYSTEMS.get(system.lower(), system),
+        text(section(context, "os").get("version")),
+    )
+    return "-".join(part for part in parts if part) if all(parts) else ""
+
+
+def event_request(
+    message: Message, source: Source, device: Device, event_name: str, fields: dict[str, Any]
+) -> KochavaRequest:
+    """An event with these fields as `event_data`, the message's Kochava options laid over them."""
+    options = section(message.integrations, "Kochava")
+    return KochavaRequest(
+        action="event",
+        kochava_app_id=app_id_for(source, device),
+        kochava_device_id=device.kochava_device_id,
+        data={
+            **common_data(message, device),
+            "event_name": event_name,
+            "event_data": event_data({**fields, **options}),
+        },
+    )
+
+
+def event_data(fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` as Kochava takes them: flat, without nulls, reserved keys out of the way.
+
+    A nested object's keys are joined with "_"; a list becomes JSON text. A key that is written
+    out wins over one that comes from joining.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in flatten(fields).items():
+        flat[RESERVED_PREFIX + key if key.lower() in RESERVED_KEYS else key] = value
+    return flat
+
+
+def flatten(fields: dict[str, Any]) -> dict[str, Any]:
+    """One level of scalars: see `event_data`."""
+    flat: dict[str, Any] = {}
+    level = fields
+    for depth in range(_MAX_DEPTH):
+        deeper: dict[str, Any] = {}
+        for key, value in level.items():
+            if isinstance(value, dict) and depth < _MAX_DEPTH - 1:
+                for inner, leaf in value.items():
+                    deeper.setdefault(f"{key}_{inner}", leaf)
+            elif isinstance(value, dict | list):
+                flat.setdefault(key, msgspec.json.encode(value).decode())
+            elif value is not None:
+                flat.setdefault(key, value)
+        level = deeper
+    return flat
+
+
+def amount(value: object) -> float | int | None:
+    """A sum of money as a number, from a number or from text such as "9.99", "$1,299.00" or
+    "9.99 USD"; None for all else. Segment's classic destinations read revenue so (facade).
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value if math.isfinite(value) else None
+    match = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        return None
+    number = float(match["number"].replace(",", "") + (match["power"] or ""))
+    if not math.isfinite(number):
+        return None
+    return -number if "-" in match["sign"] else number
+
+
+def snake_case(name: str) -> str:
+    """Both "favoriteColor" and "Favorite Color" as "favorite_color"."""
+    return _SEPARATORS.sub("_", _WORD_ENDS.sub("_", name)).strip("_").lower()
