@@ -1,0 +1,1 @@
+"""The commands of `kochava-proxy`, one a file."""

@@ -161,6 +161,8 @@ def _plain(value: Any) -> Any:
     """A value as JSON can show it: structs as objects, bytes as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, Exception):
+        return f"{type(value).__name__}: {value}"
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
     if isinstance(value, msgspec.Struct):

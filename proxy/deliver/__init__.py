@@ -1,0 +1,1 @@
+"""Requests on their way: encoded, signed, sent, judged, tried again."""

@@ -13,6 +13,7 @@ import structlog
 from proxy.clock import Chance, Clock
 from proxy.config import Delivery
 from proxy.deliver.backoff import backoff
+from proxy.deliver.lanes import Lanes, device_keys
 from proxy.deliver.outcome import judge
 from proxy.deliver.transport import Transport
 from proxy.errors import StorageError, TransportError
@@ -64,6 +65,7 @@ class Forwarder:
         self._settings = settings
         self._clock = clock
         self._chance = chance
+        self._lanes = Lanes()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._stopping = False
@@ -91,10 +93,16 @@ class Forwarder:
                 raise
             for leased in batch:
                 # Prepared here, in order, so that a message finds what those before it taught.
-                prepared = self._prepare(leased.event)
-                task = asyncio.create_task(self._handle(leased, prepared))
-                self._in_flight.add(task)
-                task.add_done_callback(self._finished)
+                self._begin(leased, self._prepare(leased.event))
+
+    def _begin(self, leased: Leased, prepared: Prepared) -> None:
+        decision = prepared.decision
+        requests = decision.requests if isinstance(decision, Deliver) else ()
+        keys = device_keys(leased.event.source, requests)
+        task = asyncio.create_task(self._handle(leased, prepared, self._lanes.ahead(keys)))
+        self._lanes.enter(keys, task)
+        self._in_flight.add(task)
+        task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -112,7 +120,11 @@ class Forwarder:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _handle(self, leased: Leased, prepared: Prepared) -> None:
+    async def _handle(
+        self, leased: Leased, prepared: Prepared, ahead: set[asyncio.Task[None]]
+    ) -> None:
+        if ahead:
+            await asyncio.wait(ahead)
         try:
             match prepared.decision:
                 case Filter(reason):

@@ -1,0 +1,1 @@
+"""Which devices belong to which user."""

@@ -1,0 +1,1 @@
+"""The plugin contract, the loading of plugins, and the asking of them."""

@@ -117,5 +117,5 @@ class Dispatcher:
             arguments = {"message": message, "source": source, "campaign": None}
             wanted = cast("Sequence[str]", caller.spec.argnames)
             caller(**{key: value for key, value in arguments.items() if key in wanted})
-        answers = [name for asked, name, result in said if asked == hook and result is not None]
+        answers = [name for asked, name, answer in said if asked == hook and answer is not None]
         return answers[-1] if answers else "unknown"

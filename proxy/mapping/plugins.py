@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOOKS: Final = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 
-#: Called with hook, plugin and answer each time a plugin has answered.
+#: Called with hook, plugin and answer, or the exception, each time a plugin was asked.
 Listener = Callable[[str, str, object], None]
 
 
@@ -106,12 +106,20 @@ def _overheard(
     function: Callable[..., Any], hook: str, plugin: str, listener: Listener
 ) -> Callable[..., Any]:
     def call(*args: object) -> object:
-        answer = function(*args)
+        try:
+            answer = function(*args)
+        except Exception as error:
+            listener(hook, plugin, error)
+            raise
         listener(hook, plugin, answer)
         return answer
 
     def wrap(*args: object) -> Any:
-        answer = yield from function(*args)
+        try:
+            answer = yield from function(*args)
+        except Exception as error:
+            listener(hook, plugin, error)
+            raise
         listener(hook, plugin, answer)
         return answer
 

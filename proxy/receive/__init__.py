@@ -1,0 +1,1 @@
+"""The doors: what clients send is authenticated, checked, stored, and only then answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +18,11 @@ from proxy.event import Event, Facts
 #: batches beyond the 500,000 that "500 KB" may be read as.
 MAX_MESSAGE: Final = 32 * 1024
 MAX_BATCH: Final = 512_000
+
+
+_MAX_DEPTH: Final = 200  # of a message; the decoder gives up at the interpreter's 1,000
+_ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class Batch(msgspec.Struct, rename="camel"):
@@ -58,7 +64,14 @@ def read_batch(body: bytes) -> Batch:
         RequestRefused: 400, this is not JSON, or no batch.
 
     """
-    batch: Batch = _read(_mended(body), _batch, 'a batch is an object with a list "batch"')
+    body = _mended(body)
+    shape = 'a batch is an object with a list "batch"'
+    try:
+        batch: Batch = _batch.decode(body)
+    except RecursionError:
+        batch = _read(without_deep_items(body), _batch, shape)
+    except UNREADABLE:
+        batch = _read(body, _batch, shape)
     return batch
 
 
@@ -87,6 +100,27 @@ def _read(body: bytes, decoder: msgspec.json.Decoder[Any], shape: str) -> Any:
         raise RequestRefused(400, "bad_request", "the JSON is nested too deeply") from None
     except UNREADABLE as error:
         raise RequestRefused(400, "bad_request", f"the body is not JSON: {error}") from None
+
+
+def without_deep_items(body: bytes) -> bytes:
+    """JSON in which every item of an outer list that is nested too deeply is null, so that one
+    such message is refused by itself and does not make the whole batch unreadable.
+    """
+    kept: list[bytes] = []
+    depth = deepest = begin = end = 0
+    for token in _TOKENS.finditer(body):
+        match token[0]:
+            case b"[" | b"{":
+                depth += 1
+                if depth == _ITEM_DEPTH:
+                    begin, deepest = token.start(), depth
+                deepest = max(deepest, depth)
+            case b"]" | b"}":
+                depth -= 1
+                if depth == _ITEM_DEPTH - 1 and deepest > _MAX_DEPTH:
+                    kept += (body[end:begin], b"null")
+                    end, deepest = token.end(), 0
+    return b"".join((*kept, body[end:]))
 
 
 def key_of_first(batch: Batch) -> object:

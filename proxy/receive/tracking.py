@@ -110,7 +110,8 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return refusal(RequestRefused(error.status, "not_found", f"{error.status}: {error.reason}"))
+        code = error.reason.lower().replace(" ", "_")
+        return refusal(RequestRefused(error.status, code, f"{request.method} {request.path}"))
     except (ConnectionError, TimeoutError):
         raise  # the client has gone
     except Exception:  # noqa: BLE001  a fault of ours must not make clients drop their data

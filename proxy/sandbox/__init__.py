@@ -1,0 +1,1 @@
+"""A stand-in for Kochava and Segment to try, test and measure against."""

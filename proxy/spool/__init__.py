@@ -1,0 +1,1 @@
+"""The durable queue between receiving and delivering; `base` draws its states."""
