@@ -8,6 +8,7 @@ Nothing below this module knows more than its own part; docs/architecture.md sho
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,14 +21,14 @@ from proxy.database import Database
 from proxy.deliver.encode import Encoder
 from proxy.deliver.forwarder import Forwarder
 from proxy.deliver.transport import AiohttpTransport
-from proxy.errors import StorageBroken
+from proxy.errors import StorageBroken, StorageError
 from proxy.identities import known
 from proxy.mapping.observers import PluginObservers
 from proxy.mapping.plugins import Plugins
 from proxy.pipeline import Pipeline
 from proxy.receive import health
 from proxy.receive.tracking import TrackingApi, answer_in_json
-from proxy.spool import sqlite
+from proxy.spool import purpose, sqlite
 
 #: Together under 25 s, after which most supervisors kill.
 REQUEST_GRACE_SECONDS: Final = 5.0
@@ -44,13 +45,18 @@ class App:
         config: Config,
         base: Path,
         plugins: Plugins,
+        *,
+        sandbox: bool = False,
         clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
-        """`base` is the folder of the config file; relative paths start there."""
+        """`base` is the folder of the config file; relative paths start there. `sandbox` says
+        that the config points at one.
+        """
         self._config = config
         self._base = base
         self._plugins = plugins
+        self._sandbox = sandbox
         self._clock = clock or SystemClock()
         self._chance = chance or system_chance()
         self._stop = asyncio.Event()
@@ -74,6 +80,11 @@ class App:
         schemas = (sqlite.SCHEMA, known.SCHEMA)
         path = self._base / config.spool.path
         self._database = Database(path, schemas, on_broken=self._broken)
+        try:
+            await self._database.write(partial(purpose.claim, sandbox=self._sandbox))
+        except StorageError as error:
+            await self._database.close()
+            raise StorageError(f"{path}: {error}") from None
         dedup_seconds = config.delivery.dedup_window_hours * 3_600
         spool = sqlite.SqliteSpool(self._database, self._clock, dedup_seconds)
         devices = known.KnownDevices(self._database.read, self._database.write, self._clock)

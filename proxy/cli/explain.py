@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+import apsw
 import click
 import msgspec
 
@@ -24,7 +25,7 @@ from proxy.config import Config
 from proxy.database import open_for_reading
 from proxy.decode import parse_time
 from proxy.deliver.encode import Encoder
-from proxy.errors import ConfigError, RequestRefused
+from proxy.errors import ConfigError, RequestRefused, StorageError
 from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import Plugins, load_plugins
 from proxy.pipeline import Pipeline
@@ -153,7 +154,10 @@ def _reader(path: Path) -> Any:
     """Looks up devices in the spool's file, if there is one."""
     if not path.exists():
         return lambda *_: []
-    connection = open_for_reading(path)
+    try:
+        connection = open_for_reading(path)
+    except (StorageError, apsw.Error) as error:
+        raise click.ClickException(f"{path}: {error}") from None
     return lambda statement, values: list(connection.execute(statement, tuple(values)))
 
 

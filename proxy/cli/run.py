@@ -50,7 +50,7 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
         click.echo(f"sandbox: nothing leaves this machine; all requests go to {sandbox.url}")
     narrator = Narrator()
     plugins = load_plugins(config, base, *([narrator.plugin()] if examples else []))
-    app = App(config, base, plugins)
+    app = App(config, base, plugins, sandbox=with_sandbox)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, app.request_stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
@@ -36,29 +37,34 @@ def stats(config_path: Path, as_json: bool) -> None:
 
 
 def _show(result: Stats) -> None:
-    table = Table("source", "received", "rejected", "duplicate", "filtered", "pending", "delivered",
-                  "dead", "oldest pending")  # fmt: skip
-    for name, counts in result.sources.items():
-        table.add_row(name, *_row(counts))
-    console = Console()
+    """One column a source, one line a count: what was received, and what it became."""
+    table = Table("", *result.sources, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    every = list(result.sources.values())
+    _row(table, "received", [counts.received for counts in every])
+    _reasons(table, "rejected", [counts.rejected for counts in every])
+    _row(table, "  duplicate", [counts.duplicate for counts in every])
+    _reasons(table, "filtered", [counts.filtered for counts in every])
+    _row(table, "  pending", [counts.pending for counts in every])
+    _row(table, "    oldest, seconds", [_oldest(counts) for counts in every])
+    _row(table, "  delivered", [counts.delivered for counts in every])
+    _row(table, "  dead", [counts.dead for counts in every])
+    console = Console(highlight=False)
     console.print(table)
     console.print("balanced" if result.balanced else "[bold red]NOT BALANCED[/]")
 
 
-def _row(counts: Counts) -> list[str]:
-    oldest = counts.oldest_pending_seconds
-    return [
-        str(counts.received),
-        _reasons(counts.rejected),
-        str(counts.duplicate),
-        _reasons(counts.filtered),
-        str(counts.pending),
-        str(counts.delivered),
-        str(counts.dead),
-        "" if oldest is None else f"{oldest:.0f} s",
-    ]
+def _row(table: Table, name: str, values: Sequence[object]) -> None:
+    table.add_row(name, *map(str, values))
 
 
-def _reasons(reasons: dict[str, int]) -> str:
-    lines = [str(sum(reasons.values()))]
-    return "\n".join(lines + [f"{number} {reason}" for reason, number in sorted(reasons.items())])
+def _reasons(table: Table, name: str, values: Sequence[dict[str, int]]) -> None:
+    _row(table, f"  {name}", [sum(reasons.values()) for reasons in values])
+    for reason in sorted({reason for reasons in values for reason in reasons}):
+        _row(table, f"    {reason}", [reasons.get(reason, 0) for reasons in values])
+
+
+def _oldest(counts: Counts) -> str:
+    seconds = counts.oldest_pending_seconds
+    return "" if seconds is None else f"{seconds:.0f}"

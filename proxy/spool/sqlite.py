@@ -12,7 +12,7 @@ import msgspec
 from proxy.clock import Clock
 from proxy.database import Database
 from proxy.event import Event
-from proxy.spool import dedup, ledger
+from proxy.spool import dedup, ledger, purpose
 from proxy.spool.base import Leased, Parked
 from proxy.spool.dedup import DedupWindow
 from proxy.states import Settlement
@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS dead (
 """
     + ledger.SCHEMA
     + dedup.SCHEMA
+    + purpose.SCHEMA
 )
 
 DIGEST_BYTES: Final = 8
