@@ -34,6 +34,18 @@ json_option: Callable[[F], F] = click.option(
 )
 
 
+def group_without(*later: str) -> type[click.Group]:
+    """A group of commands that says of the names in `later` that they are still to come."""
+
+    class Group(click.Group):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            if cmd_name in later:
+                ctx.fail(f"{cmd_name!r} is not available in this version")
+            return super().get_command(ctx, cmd_name)
+
+    return Group
+
+
 def load_or_exit(path: Path) -> Config:
     """The config, or its problems on standard error and exit 2."""
     try:

@@ -8,15 +8,22 @@ from typing import Any
 import apsw
 import click
 
-from proxy.cli.common import BAD_ANSWER, config_option, json_option, load_or_exit, print_json
+from proxy.cli.common import (
+    BAD_ANSWER,
+    config_option,
+    group_without,
+    json_option,
+    load_or_exit,
+    print_json,
+)
 from proxy.database import open_for_reading
 from proxy.errors import StorageError
 from proxy.spool.letters import DeadLetter, read_letter, read_letters
 
 
-@click.group()
+@click.group(cls=group_without("replay", "purge"))
 def dead() -> None:
-    """Look at dead letters. (Replay and purge are not available in this version.)"""
+    """Look at dead letters."""
 
 
 @dead.command("list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from proxy.cli.check import check
+from proxy.cli.common import group_without
 from proxy.cli.dead import dead
 from proxy.cli.explain import explain
 from proxy.cli.plugins import plugins
@@ -14,7 +15,10 @@ from proxy.cli.stats import stats
 from proxy.observe.logs import configure_logs
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=group_without("test", "init", "bench"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="kochava-proxy")
 def main() -> None:
     """A self-hosted proxy between Segment and Kochava.

@@ -19,6 +19,7 @@ from proxy.deliver.transport import Transport
 from proxy.errors import StorageError, TransportError
 from proxy.event import Event
 from proxy.kochava import IdentityLink, Request
+from proxy.occasionally import Occasionally
 from proxy.segment import Message
 from proxy.spool.base import Leased, Parked, Spool
 from proxy.states import Decision, Deliver, Fail, Filter, Hold, Outcome, Planned, Settlement
@@ -66,6 +67,7 @@ class Forwarder:
         self._clock = clock
         self._chance = chance
         self._lanes = Lanes()
+        self._occasionally = Occasionally()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._stopping = False
@@ -132,7 +134,7 @@ class Forwarder:
                 case Fail(reason, detail):
                     await self._settle(leased, prepared, Settlement("dead", reason, detail))
                 case Hold(reason):
-                    _log.error("event_held", reason=reason, source=leased.event.source)
+                    self._say("event_held", leased, reason=reason)
                     await self._park(leased, self._settings.retry_max_seconds, leased.done)
                 case Deliver(requests):
                     await self._deliver(leased, prepared, requests)
@@ -189,12 +191,8 @@ class Forwarder:
         """Parks an event for its next try, or gives it up when it has been tried long enough."""
         settings = self._settings
         if outcome.kind == "misconfigured":
-            _log.error(
-                "kochava_refuses_this_app",
-                mend="check the app id, the URL and the keys of this source; its events are kept",
-                source=leased.event.source,
-                status=outcome.status,
-            )
+            mend = "check the app id, the URL and the keys of this source; its events are kept"
+            self._say("kochava_refuses_this_app", leased, reason=outcome.reason, mend=mend)
             await self._park(leased, settings.retry_max_seconds, done)
             return
         now = self._clock.now()
@@ -208,14 +206,17 @@ class Forwarder:
             return
         base, longest = settings.retry_base_seconds, settings.retry_max_seconds
         wait = max(backoff(attempt, base, longest, self._chance), outcome.retry_after or 0.0)
-        _log.warning(
-            "delivery_retried",
-            source=leased.event.source,
-            reason=outcome.reason,
-            attempt=attempt,
-            wait_seconds=round(wait, 3),
-        )
+        self._say("delivery_retried", leased, reason=outcome.reason)
         await self._spool.park(Parked(leased.id, now + wait, attempt, first, done))
+
+    def _say(self, event: str, leased: Leased, reason: str, **more: str) -> None:
+        """Logs what went wrong, once for many of its kind: a Kochava that is down concerns every
+        event there is.
+        """
+        source = leased.event.source
+        times = self._occasionally.count(self._clock.now(), event, source, reason)
+        if times:
+            _log.warning(event, source=source, reason=reason, times=times, **more)
 
     async def _park(self, leased: Leased, seconds: float, done: frozenset[bytes]) -> None:
         """Keeps an event whose waiting is nobody's failed attempt: it never runs out of tries."""
@@ -225,12 +226,7 @@ class Forwarder:
 
     async def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
         if settlement.state == "dead":
-            _log.error(
-                "event_dead",
-                source=leased.event.source,
-                message_id=leased.event.message_id,
-                reason=settlement.reason,
-            )
+            self._say("event_dead", leased, reason=settlement.reason)
         await self._spool.settle(leased, settlement)
         if prepared.message is not None:
             self._observers.settled(prepared.message, settlement)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 from proxy.config import SourceConfig
@@ -21,7 +20,7 @@ def key_from_header(authorization: str | None) -> str | None:
         return None
     try:
         decoded = base64.b64decode(value.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, or bytes that are no text
         return None
     return decoded.partition(":")[0] or None
 

@@ -83,8 +83,6 @@ class TrackingApi:
         return handle
 
     async def _keep(self, source: str, intake: Intake) -> web.StreamResponse:
-        if intake.rejected:
-            _log.warning("messages_rejected", source=source, reasons=intake.rejected)
         await self._spool.append(source, intake.events, intake.rejected)
         return success()
 

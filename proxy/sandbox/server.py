@@ -120,8 +120,11 @@ class Sandbox:
                 "at": time.time(),
                 "method": request.method,
                 "path": request.path,
-                "headers": dict(request.headers),
-                "body": body if body is not None else raw.decode("utf-8", "replace"),
+                "headers": {str(name): value for name, value in request.headers.items()},
+                # As it came: decoded and encoded again, numbers would not be the same.
+                "body": orjson.Fragment(raw)
+                if body is not None
+                else raw.decode("utf-8", "replace"),
                 "status": status,
                 "answer": answer,
             }
