@@ -115,14 +115,14 @@ def _spelled(event: str) -> str:
 
 def _add_money(data: dict[str, Any], message: Track) -> None:
     """Kochava counts revenue by `sum`; `currency` belongs beside event_data."""
-    properties = message.properties
+    properties, fields = message.properties, data["event_data"]
     total = amount(properties.get("revenue"))
     if total is None and _spelled(message.event) in ("order completed", "completed order"):
         total = amount(properties.get("total"))
     if total is None:
-        total = amount(properties.get("sum"))
+        total = fields.get("sum")
     if total is not None:
-        data["event_data"]["sum"] = total
+        fields["sum"] = total
     currency = text(properties.get("currency"))
     if currency:
         data["currency"] = currency.upper()

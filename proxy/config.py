@@ -23,9 +23,13 @@ Name = Annotated[str, Meta(min_length=1)]
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file: frozen, and no key that is not a field."""
 
+    def __repr__(self) -> str:
+        """Without its values: a config holds secrets, and reprs end up in logs."""
+        return f"{type(self).__name__}(...)"
+
 
 class Server(Section, frozen=True):
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     port: Port = 8080
     workers: int = 1
     trusted_proxies: tuple[str, ...] = ()
@@ -105,10 +109,6 @@ class Config(Section, frozen=True):
     plugins: PluginSettings = PluginSettings()
     console: Console = Console()
     sources: tuple[SourceConfig, ...] = ()
-
-    def __repr__(self) -> str:
-        """Without its values: a config holds secrets, and reprs end up in logs."""
-        return f"Config(sources={[source.name for source in self.sources]})"
 
 
 def find_problems(config: Config, file: str) -> list[Problem]:

@@ -82,6 +82,9 @@ def _expand(
         ]
     if not isinstance(value, str) or "${" not in value:
         return value
+    if "${" in _VARIABLE.sub("", value):
+        mend = "write ${NAME} or ${NAME:-default}"
+        problems.append(Problem(file, key, "holds a ${ that names no variable", mend))
 
     def replace(match: re.Match[str]) -> str:
         found = environment.get(match["name"])
@@ -141,15 +144,26 @@ def _value(
             for index, each in enumerate(value)
         )
     if not isinstance(value, FromEnvironment):
-        return msgspec.convert(value, type_)
+        return msgspec.convert(_plain(value), type_)
     try:
         return msgspec.convert(str(value), type_)
     except msgspec.ValidationError:
         return msgspec.convert(str(value), type_, strict=False)
 
 
+def _plain(value: Any) -> Any:
+    """Inside lists and tables what came out of a variable is text like any other."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, FromEnvironment) else value
+
+
 def _example(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return f'write {field.name} = "..."'
+    if field.default is msgspec.NODEFAULT:  # only [plugins.settings] is made anew each time
+        return f'write [plugins.{field.name}."NAME OF THE PLUGIN"] above its keys'
     default = list(field.default) if isinstance(field.default, tuple) else field.default
     return f"for example: {field.name} = {msgspec.json.encode(default).decode()}"

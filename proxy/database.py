@@ -33,6 +33,11 @@ Job = Callable[[apsw.Cursor], T]
 OLDEST_SQLITE: Final = (3, 51, 3)
 SCHEMA_VERSION: Final = 1
 MAX_JOBS: Final = 1_000  # in one transaction, so that the first of them need not wait too long
+#: After these nobody can say what the disk holds, or whether it will hold anything again.
+BROKEN: Final = (
+    apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError,
+)  # fmt: skip
+CHECKPOINT_PAGES: Final = 4_000  # of the WAL, 16 MB, before they are moved into the file
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
 
@@ -64,11 +69,14 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._on_broken = on_broken
         self._broken: StorageBroken | None = None
+        self._closed = False
+        self._wal_pages = 0
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._held: list[_Write] = []
         try:
             self._writer = apsw.Connection(str(path))
             _prepare(self._writer, schemas)
+            self._writer.set_wal_hook(self._committed)
             self._reader = open_for_reading(path)
         except (apsw.Error, StorageError) as error:
             self._lock.close()
@@ -83,19 +91,35 @@ class Database:
         The future raises:
             StorageFull: no room; nothing of this job was stored.
             StorageBroken: the file cannot be used any more.
+            StorageError: another program has held the file for too long; nothing was stored.
         """
         future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StorageError(f"{self.path}: closed"))
+            return future
         self._queue.put(_Write(job, future, must_land=must_land))
         return future
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Rows as last committed. Runs in the calling thread; meant for short look-ups."""
-        return list(self._reader.execute(statement, tuple(values)))
+        """Rows as last committed. Runs in the calling thread; meant for short look-ups.
+
+        Raises:
+            StorageBroken: the file cannot be read.
+
+        """
+        try:
+            return list(self._reader.execute(statement, tuple(values)))
+        except BROKEN as error:
+            raise StorageBroken(f"{self.path}: {type(error).__name__}: {error}") from None
 
     async def close(self) -> None:
         """Writes what is queued, then lets go of the file."""
+        self._closed = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        if self._broken:  # then no last checkpoint either, which would delete the WAL
+            with contextlib.suppress(apsw.ConnectionClosedError):
+                self._reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._reader.close()
         self._lock.close()
 
@@ -116,6 +140,7 @@ class Database:
                 stopping = item is None
             if writes:
                 self._commit(writes)
+                self._checkpoint()
         for write in self._held:
             self._answer([(write, StorageFull("still no room at shutdown"))])
         with contextlib.suppress(apsw.Error):
@@ -127,12 +152,11 @@ class Database:
             return
         try:
             answers = self._transaction(writes)
-        except apsw.FullError as error:
-            self._full(writes, error)
-        except (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError) as error:
-            self._broken = StorageBroken(f"{self.path}: {type(error).__name__}: {error}")
-            self._answer([(write, self._broken) for write in writes])
-            self._loop.call_soon_threadsafe(self._on_broken, self._broken)
+        except (apsw.FullError, apsw.BusyError) as error:
+            self._put_off(writes, error)
+        except BROKEN as error:
+            broken = self._break(error)
+            self._answer([(write, broken) for write in writes])
         except Exception as error:  # noqa: BLE001  a faulty job: it alone may fail
             if len(writes) == 1:
                 self._answer([(writes[0], error)])
@@ -155,15 +179,41 @@ class Database:
         self.commits += 1
         return answers
 
-    def _full(self, writes: list[_Write], error: apsw.FullError) -> None:
-        """Refuse what is new; results of what was already sent wait for room."""
+    def _checkpoint(self) -> None:
+        """SQLite's own checkpoints keep a failed fsync to themselves and try again, and the second
+        try can succeed without the data. What is held may fit into a WAL that begins anew.
+        """
+        if self._broken or (self._wal_pages < CHECKPOINT_PAGES and not self._held):
+            return
+        try:
+            self._writer.wal_checkpoint()
+        except BROKEN as error:
+            self._break(error)
+        except apsw.Error:
+            return  # no room, or not now; the WAL keeps everything
+        self._wal_pages = 0
+
+    def _committed(self, _connection: apsw.Connection, _name: str, wal_pages: int) -> int:
+        self._wal_pages = wal_pages
+        return apsw.SQLITE_OK
+
+    def _break(self, error: apsw.Error) -> StorageBroken:
+        self._broken = StorageBroken(f"{self.path}: {type(error).__name__}: {error}")
+        self._loop.call_soon_threadsafe(self._on_broken, self._broken)
+        return self._broken
+
+    def _put_off(self, writes: list[_Write], error: apsw.FullError | apsw.BusyError) -> None:
+        """Refuse what is new; results of what was already sent wait for room on the disk, or for
+        another program to let go of the file.
+        """
         results = [write for write in writes if write.must_land]
         fresh = [write for write in writes if not write.must_land]
-        self._answer([(write, StorageFull(str(error))) for write in fresh])
+        kind = StorageFull if isinstance(error, apsw.FullError) else StorageError
+        self._answer([(write, kind(f"{self.path}: {error}")) for write in fresh])
         if fresh and results:
             self._commit(results)
         else:
-            self._held = results
+            self._held += results
 
     def _answer(self, answers: list[tuple[_Write, Any]]) -> None:
         def resolve() -> None:
@@ -198,7 +248,7 @@ def _prepare(connection: apsw.Connection, schemas: Sequence[str]) -> None:
     if mode != "wal":
         raise StorageError(f"the file system allows no WAL (journal mode {mode})")
     connection.pragma("synchronous", "full")
-    connection.pragma("wal_autocheckpoint", 4_000)
+    connection.pragma("wal_autocheckpoint", 0)  # `Database` does it, and hears how it went
     with connection:
         for schema in schemas:
             connection.execute(schema)

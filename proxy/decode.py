@@ -75,6 +75,9 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _wire = msgspec.json.Decoder(Wire)
 _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_EPOCH_DIGITS = re.compile(r"[0-9]{10}|[0-9]{13}")
+_LEAST_MILLISECONDS: Final = 31_557_600_000  # in seconds this would be the year 2970
 _PATH = re.compile(r" - at `\$\.(\w+)`$")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -251,17 +254,32 @@ def _timestamp(wire: Wire, batch_sent_at: str | None, received: datetime) -> dat
         return happened
     # Only Segment writes receivedAt; where it stands, it goes with this sentAt.
     try:
-        return (parse_time(wire.received_at) or received) - (sent - happened)
+        corrected = (parse_time(wire.received_at) or received) - (sent - happened)
     except OverflowError:
         return happened
+    return corrected if corrected > _EPOCH else happened
 
 
 def parse_time(value: object) -> datetime | None:
-    """An ISO 8601 time as aware UTC; digits past the microsecond are cut, no offset means UTC."""
-    if not isinstance(value, str):
-        return None
+    """An ISO 8601 time as aware UTC; digits past the microsecond are cut, no offset means UTC.
+
+    Epoch seconds and milliseconds are read too, as Segment's classic destinations did
+    (segmentio/new-date). A time before 1970 is what Go and .NET write for none.
+    """
     try:
-        moment = datetime.fromisoformat(value.strip().upper())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = _moment(value)
+    except (ValueError, OverflowError, OSError):
         return None
+    return moment if moment is not None and moment > _EPOCH else None
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, str):
+        value = value.strip().upper()
+        if not _EPOCH_DIGITS.fullmatch(value):
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return datetime.fromtimestamp(value if value < _LEAST_MILLISECONDS else value / 1_000, UTC)

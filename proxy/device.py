@@ -1,6 +1,6 @@
 """Which device a message speaks of: its platform and the ids that Kochava may be told.
 
-The rules are rows of docs/mapping.md, "Device". They are here, and not in a plugin, because
+The rules are rows of docs/mapping.md, "Device ids". They are here, and not in a plugin, because
 order, identities and every mapping must agree on them.
 """
 
@@ -20,7 +20,7 @@ _PLATFORMS: Final[dict[str, Platform]] = {
     **dict.fromkeys(
         ("ios", "iphone os", "iphone", "ipad", "ipados", "tvos", "watchos", "visionos"), "ios"
     ),
-    "android": "android",
+    **dict.fromkeys(("android", "android tv", "androidtv"), "android"),
 }
 _LIBRARY = re.compile(r"(?<![a-z])(ios|android)(?![a-z])")  # not the "ios" in "axios"
 _ANDROID_ID = re.compile(r"[0-9a-fA-F]{16}")
@@ -137,7 +137,10 @@ def _att(raw: dict[str, Any], tracking: bool | None, has_idfa: bool) -> dict[str
             continue
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        status = _ATT_STATUS.get(str(value).strip().lower())
+        said = str(value).strip().lower()
+        if not said:
+            continue
+        status = _ATT_STATUS.get(said)
         if status:
             return {"att": status == "authorized", "att_detail": status}
         return {"att": False}

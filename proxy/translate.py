@@ -5,8 +5,10 @@ Each function is one or a few rows of docs/mapping.md. Plugin authors import the
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
+import sys
 from typing import Any, Final
 
 import msgspec
@@ -27,8 +29,8 @@ RESERVED_PREFIX: Final = "segment_"
 NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104  not an address to bind to
 
 _MAX_DEPTH = 8
-_AMOUNT = re.compile(
-    r"(?P<sign>[-+]?\s*\$?|\$\s*[-+]?)\s*"
+_AMOUNT = re.compile(  # "*+" never gives back: a run of spaces must not take quadratic time
+    r"(?P<sign>[-+]?\s*+\$?|\$\s*+[-+]?)\s*+"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?P<power>[eE][-+]?\d+)?"
     r"(?:\s*[A-Za-z]{3})?"
 )
@@ -62,7 +64,7 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
         "device_ver": "" if user_agent else device_version(context),
     }
     address = text(context.get("ip"))
-    if address and address != NO_ADDRESS:
+    if address and address != NO_ADDRESS and _is_address(address):
         data["origination_ip"] = address
     version = text(section(context, "app").get("version"))
     if version:
@@ -72,6 +74,14 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
     if device.att is not None:
         data["app_tracking_transparency"] = device.att
     return data
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def device_version(context: dict[str, Any]) -> str:
@@ -106,27 +116,34 @@ def event_request(
 
 
 def event_data(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` as Kochava takes them: flat, without nulls, reserved keys out of the way.
+    """`fields` as Kochava takes them: flat, without nulls, reserved keys out of the way, and
+    `sum` a number.
 
     A nested object's keys are joined with "_"; a list becomes JSON text. A key that is written
-    out wins over one that comes from joining.
+    out wins over one that comes from joining or from the prefix.
     """
-    flat: dict[str, Any] = {}
-    for key, value in flatten(fields).items():
-        flat[RESERVED_PREFIX + key if key.lower() in RESERVED_KEYS else key] = value
+    flat = flatten(fields)
+    for key in [key for key in flat if key.lower() in RESERVED_KEYS]:
+        flat.setdefault(RESERVED_PREFIX + key, flat.pop(key))
+    if "sum" in flat:  # Kochava adds them up: one that is no number keeps out of the way
+        said = flat.pop("sum")
+        total = amount(said)
+        if total is None:
+            flat.setdefault(RESERVED_PREFIX + "sum", said)
+        else:
+            flat["sum"] = total
     return flat
 
 
 def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     """One level of scalars: see `event_data`."""
     flat: dict[str, Any] = {}
-    level = fields
+    level = list(fields.items())
     for depth in range(_MAX_DEPTH):
-        deeper: dict[str, Any] = {}
-        for key, value in level.items():
+        deeper: list[tuple[str, Any]] = []
+        for key, value in level:
             if isinstance(value, dict) and depth < _MAX_DEPTH - 1:
-                for inner, leaf in value.items():
-                    deeper.setdefault(f"{key}_{inner}", leaf)
+                deeper += ((f"{key}_{inner}", leaf) for inner, leaf in value.items())
             elif isinstance(value, dict | list):
                 flat.setdefault(key, msgspec.json.encode(value).decode())
             elif value is not None:
@@ -142,7 +159,7 @@ def amount(value: object) -> float | int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return value if math.isfinite(value) else None
+        return value if abs(value) <= sys.float_info.max else None
     match = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
         return None
@@ -154,4 +171,4 @@ def amount(value: object) -> float | int | None:
 
 def snake_case(name: str) -> str:
     """Both "favoriteColor" and "Favorite Color" as "favorite_color"."""
-    return _SEPARATORS.sub("_", _WORD_ENDS.sub("_", name)).strip("_").lower()
+    return _SEPARATORS.sub("_", _WORD_ENDS.sub("_", name).lower()).strip("_")

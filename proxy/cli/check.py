@@ -19,5 +19,5 @@ def check(config_path: Path) -> None:
     try:
         loaded = load_plugins(config, config_path.parent).loaded
     except ConfigError as error:
-        show_and_exit(error)
+        show_and_exit(error, config_path)
     click.echo(f"{config_path}: good; {len(config.sources)} sources, {len(loaded)} plugins")

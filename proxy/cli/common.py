@@ -51,14 +51,15 @@ def load_or_exit(path: Path) -> Config:
     try:
         return load_config(path, os.environ)
     except ConfigError as error:
-        show_and_exit(error)
+        show_and_exit(error, path)
 
 
-def show_and_exit(error: ConfigError) -> NoReturn:
-    """Prints every problem; exits with 2."""
+def show_and_exit(error: ConfigError, config_path: Path) -> NoReturn:
+    """Prints every problem, of the config where it names no other file; exits with 2."""
     number = len(error.problems)
     for problem in error.problems:
-        click.echo(problem, err=True)
+        file = problem.file or str(config_path)
+        click.echo(msgspec.structs.replace(problem, file=file), err=True)
     click.echo(f"{number} problem{'s' if number > 1 else ''}", err=True)
     raise SystemExit(BAD_USAGE)
 

@@ -6,6 +6,7 @@ The telling is a plugin like any other: it observes deliveries through the publi
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from pathlib import Path
 
 import aiohttp
@@ -65,7 +66,8 @@ async def send_examples(
 ) -> None:
     """Posts each to /v1/<its type>, one after the other, each settled before the next is sent."""
     base = f"http://127.0.0.1:{port}/v1"
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(write_key, "")) as session:
+    authorization = "Basic " + b64encode(f"{write_key}:".encode()).decode()
+    async with aiohttp.ClientSession(headers={"Authorization": authorization}) as session:
         for name, message in examples:
             type_ = msgspec.json.decode(message, type=dict[str, object]).get("type")
             async with session.post(f"{base}/{type_}", data=message) as answer:

@@ -23,7 +23,7 @@ from proxy.cli.common import (
 from proxy.clock import SystemClock
 from proxy.config import Config
 from proxy.database import open_for_reading
-from proxy.decode import parse_time
+from proxy.decode import UNREADABLE, parse_time
 from proxy.deliver.encode import Encoder
 from proxy.errors import ConfigError, RequestRefused, StorageError
 from proxy.identities.known import KnownDevices
@@ -72,13 +72,17 @@ def explain(config_path: Path, source_name: str | None, as_json: bool, file: IO[
     try:
         plugins = load_plugins(config, config_path.parent)
     except ConfigError as error:
-        show_and_exit(error)
+        show_and_exit(error, config_path)
     try:
         raw, key = read_message(file.read())
     except RequestRefused as error:
-        raise click.UsageError(f"{file.name}: {error.message}") from None
+        name = getattr(file, "name", "<stdin>")  # a stand-in for it may have none
+        raise click.UsageError(f"{name}: {error.message}") from None
     name = _source(config, source_name, key)
-    result = explain_message(config, config_path.parent, plugins, name, raw)
+    try:
+        result = explain_message(config, config_path.parent, plugins, name, raw)
+    except (StorageError, apsw.Error) as error:
+        raise click.ClickException(f"{config.spool.path}: {error}") from None
     if as_json:
         print_json(result)
     else:
@@ -143,7 +147,10 @@ def _received_at(raw: bytes) -> float:
     """When it would have been received. Read offline, a message is not late: it came when it was
     received before, or else when it was sent.
     """
-    fields = msgspec.json.decode(raw, type=dict[str, Any])
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+    except UNREADABLE:
+        return time.time()  # the door will refuse it
     moments: list[datetime | None] = [
         parse_time(fields.get(key)) for key in ("receivedAt", "sentAt")
     ]
@@ -154,10 +161,7 @@ def _reader(path: Path) -> Any:
     """Looks up devices in the spool's file, if there is one."""
     if not path.exists():
         return lambda *_: []
-    try:
-        connection = open_for_reading(path)
-    except (StorageError, apsw.Error) as error:
-        raise click.ClickException(f"{path}: {error}") from None
+    connection = open_for_reading(path)
     return lambda statement, values: list(connection.execute(statement, tuple(values)))
 
 
@@ -169,6 +173,10 @@ def _plain(value: Any) -> Any:
         return f"{type(value).__name__}: {value}"
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # lone surrogates are no text
     if isinstance(value, msgspec.Struct):
         return {key: _plain(each) for key, each in msgspec.structs.asdict(value).items()}
     return value

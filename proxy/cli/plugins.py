@@ -20,7 +20,7 @@ def plugins(config_path: Path, as_json: bool) -> None:
     try:
         loaded = load_plugins(config, config_path.parent)
     except ConfigError as error:
-        show_and_exit(error)
+        show_and_exit(error, config_path)
     origins = {plugin.name: plugin for plugin in loaded.loaded}
     hooks = {
         hook: [

@@ -35,7 +35,7 @@ def run(config_path: Path, with_sandbox: bool, examples: Path | None) -> None:
     try:
         uvloop.run(_run(config, config_path.parent, with_sandbox, messages))
     except ConfigError as error:
-        show_and_exit(error)
+        show_and_exit(error, config_path)
     except (StorageError, OSError) as error:
         click.echo(f"kochava-proxy: {error}", err=True)
         raise SystemExit(BAD_ANSWER) from None
@@ -56,12 +56,19 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
         loop.add_signal_handler(number, app.request_stop)
     try:
         await app.start()
-        if examples:
-            await send_examples(examples, app.port, config.sources[0].write_key, narrator)
+        if examples:  # beside serving, so that a signal ends the process at once
+            key = config.sources[0].write_key
+            sending = asyncio.create_task(send_examples(examples, app.port, key, narrator))
+            sending.add_done_callback(_examples_ended)
         await app.serve()
     finally:
         if sandbox is not None:
             await sandbox.stop()
+
+
+def _examples_ended(sending: asyncio.Task[None]) -> None:
+    if not sending.cancelled() and sending.exception() is not None:
+        click.echo(f"the examples were not all sent: {sending.exception()}", err=True)
 
 
 def _credentials(config: Config) -> dict[str, tuple[str, str]]:

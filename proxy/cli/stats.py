@@ -50,9 +50,15 @@ def _show(result: Stats) -> None:
     _row(table, "    oldest, seconds", [_oldest(counts) for counts in every])
     _row(table, "  delivered", [counts.delivered for counts in every])
     _row(table, "  dead", [counts.dead for counts in every])
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # names and reasons may hold brackets
+    unbounded = console.options.update(max_width=1_000_000)
+    # Rather wider than the terminal than with numbers cut short.
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     console.print(table)
-    console.print("balanced" if result.balanced else "[bold red]NOT BALANCED[/]")
+    if result.balanced:
+        console.print("balanced")
+    else:
+        console.print("NOT BALANCED", style="bold red")
 
 
 def _row(table: Table, name: str, values: Sequence[object]) -> None:

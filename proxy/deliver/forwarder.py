@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -93,6 +94,8 @@ class Forwarder:
                 if self._stopping:
                     return
                 raise
+            if self._stopping:  # the lease ended just before it could be cancelled
+                return
             for leased in batch:
                 # Prepared here, in order, so that a message finds what those before it taught.
                 self._begin(leased, self._prepare(leased.event))
@@ -135,7 +138,7 @@ class Forwarder:
                     await self._settle(leased, prepared, Settlement("dead", reason, detail))
                 case Hold(reason):
                     self._say("event_held", leased, reason=reason)
-                    await self._park(leased, self._settings.retry_max_seconds, leased.done)
+                    await self._park(leased, leased.done)
                 case Deliver(requests):
                     await self._deliver(leased, prepared, requests)
         except StorageError as error:
@@ -151,8 +154,7 @@ class Forwarder:
         attempt = leased.attempts + 1
         done = set(leased.done)
         refusal: tuple[Planned, Outcome] | None = None
-        for planned in requests:
-            digest = _digest(planned)
+        for planned, digest in _digests(requests):
             if digest in done:
                 continue
             outcome = await self._attempt(planned)
@@ -173,12 +175,15 @@ class Forwarder:
         await self._settle(leased, prepared, settlement)
 
     async def _attempt(self, planned: Planned) -> Outcome:
+        must_confirm = not isinstance(planned.request, IdentityLink)
         try:
             reply = await self._transport.send(planned.outgoing)
+            return judge(reply, self._clock.now(), must_confirm=must_confirm)
         except TransportError as error:
             return Outcome("retry", error.reason)
-        must_confirm = not isinstance(planned.request, IdentityLink)
-        return judge(reply, self._clock.now(), must_confirm=must_confirm)
+        except Exception:  # noqa: BLE001  a fault of ours must not strand the event
+            _log.exception("attempt_failed")
+            return Outcome("retry", "internal_error")
 
     async def _wait(
         self,
@@ -193,7 +198,7 @@ class Forwarder:
         if outcome.kind == "misconfigured":
             mend = "check the app id, the URL and the keys of this source; its events are kept"
             self._say("kochava_refuses_this_app", leased, reason=outcome.reason, mend=mend)
-            await self._park(leased, settings.retry_max_seconds, done)
+            await self._park(leased, done)
             return
         now = self._clock.now()
         attempt = leased.attempts + 1
@@ -218,11 +223,12 @@ class Forwarder:
         if times:
             _log.warning(event, source=source, reason=reason, times=times, **more)
 
-    async def _park(self, leased: Leased, seconds: float, done: frozenset[bytes]) -> None:
-        """Keeps an event whose waiting is nobody's failed attempt: it never runs out of tries."""
-        due = self._clock.now() + seconds
-        parked = Parked(leased.id, due, leased.attempts, leased.first_attempt_at, done)
-        await self._spool.park(parked)
+    async def _park(self, leased: Leased, done: frozenset[bytes]) -> None:
+        """Keeps an event whose waiting is nobody's failed attempt: it never runs out of tries, and
+        its horizon begins anew.
+        """
+        due = self._clock.now() + self._settings.retry_max_seconds
+        await self._spool.park(Parked(leased.id, due, leased.attempts, None, done))
 
     async def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
         if settlement.state == "dead":
@@ -232,7 +238,13 @@ class Forwarder:
             self._observers.settled(prepared.message, settlement)
 
 
-def _digest(planned: Planned) -> bytes:
-    """Tells a request that was delivered from one that a changed mapping makes anew."""
-    content = planned.outgoing.url.encode() + b"\0" + planned.outgoing.body
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+def _digests(requests: Iterable[Planned]) -> Iterable[tuple[Planned, bytes]]:
+    """Each with what tells a request that was delivered from one that a changed mapping makes
+    anew, and from one before it that is the same.
+    """
+    times: Counter[bytes] = Counter()
+    for planned in requests:
+        content = planned.outgoing.url.encode() + b"\0" + planned.outgoing.body
+        salt = times[content].to_bytes(4)
+        times[content] += 1
+        yield planned, hashlib.blake2b(content, digest_size=DIGEST_BYTES, salt=salt).digest()

@@ -39,12 +39,13 @@ class Lanes:
 
 def device_keys(source: str, requests: Iterable[Planned]) -> set[str]:
     """Everything by which requests name their devices: links know no kochava_device_id."""
-    ids: set[object] = set()
+    ids: list[object] = []  # of any kind: a plugin may have put anything there
     for planned in requests:
         request = planned.request
         if isinstance(request, KochavaRequest):
             named = request.data.get("device_ids")
-            ids |= {request.kochava_device_id, *(named.values() if isinstance(named, dict) else ())}
+            ids += (request.kochava_device_id, *(named.values() if isinstance(named, dict) else ()))
         elif isinstance(request, IdentityLink):
-            ids |= set(request.device_id.values())
+            links: object = request.device_id
+            ids += links.values() if isinstance(links, dict) else ()
     return {f"{source}\0{id_}" for id_ in ids if id_}

@@ -1,7 +1,7 @@
 """What an answer means: the retry decision as a value, with its reason.
 
-Kochava's error answers are not published; docs/mapping.md, "Answers", says what is known. The
-rule for the unknown: keep events while there is a chance, never call a doubt a success.
+Kochava's error answers are not published; docs/decisions/0008-answers.md says what is
+known. The rule for the unknown: keep events while there is a chance, never call a doubt a success.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIGURATION: Final = frozenset({401, 403, 404})
 MAX_RETRY_AFTER: Final = 3_600.0  # seconds; longer ones are taken for a mistake
 MAX_BODY: Final = 2_000  # characters of an answer that are kept
 
-_SECONDS = re.compile(r"\d{1,9}")
+_SECONDS = re.compile(r"\d+")
 _answer = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -67,7 +67,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, Protocol
 
 import apsw
 import msgspec
@@ -37,9 +38,23 @@ MAX_DEVICES: Final = 100  # of one person; one id shared by more is no person
 _MAX_RECENT: Final = 50_000  # facts remembered as written, to spare writing them again
 _DAY: Final = 86_400.0
 
+#: The devices of a person beyond the last so many (-1: no limit behind the offset).
+_FORGET: Final = """
+DELETE FROM devices WHERE source = ?1 AND person = ?2 AND device IN (
+    SELECT device FROM devices WHERE source = ?1 AND person = ?2
+    ORDER BY seen_at DESC LIMIT -1 OFFSET ?3
+)
+"""
+
 Person = tuple[str, str]
 Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-Write = Callable[[Job[None]], "asyncio.Future[None]"]
+
+
+class Write(Protocol):
+    """As `proxy.database.Database.write`."""
+
+    def __call__(self, job: Job[None], *, must_land: bool) -> asyncio.Future[None]: ...
+
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Device).decode
@@ -53,28 +68,22 @@ class KnownDevices:
         self._write = write
         self._clock = clock
         self._unwritten: dict[Person, dict[str, Device]] = {}
-        self._recent: OrderedDict[tuple[Person, bytes], float] = OrderedDict()
+        self._recent: OrderedDict[tuple[Person, str], tuple[bytes, float]] = OrderedDict()
 
     def learn(self, source: str, message: Message) -> None:
         """Takes from a message what it says about whose device this is."""
-        persons = _persons(source, message)
-        device = read_device(message)
-        if device is not None and device.ids:
-            for person in persons:
-                self._add(person, device)
-        if isinstance(message, Alias):
-            before = [(source, f"u:{message.previous_id}"), (source, f"a:{message.previous_id}")]
-        elif isinstance(message, Identify) and message.anonymous_id:
-            before = [(source, f"a:{message.anonymous_id}")]
-        else:
-            return
         if message.user_id:
-            for person in before:
-                for known in self._find(person):
+            for person in _before(source, message):
+                for known in reversed(self._find(person)):
                     self._add((source, f"u:{message.user_id}"), known)
+        device = read_device(message)
+        # A device that may not be tracked any more takes the place of what was known of it.
+        if device is not None and (device.ids or device.limit_tracking):
+            for person in _persons(source, message):
+                self._add(person, device)
 
     def devices_of(self, source: str, message: Message) -> list[Device]:
-        """All devices known of this message's user, each once, the last seen first."""
+        """The devices known of this message's user, each once, the last learnt first."""
         found: dict[str, Device] = {}
         for person in _persons(source, message):
             for device in self._find(person):
@@ -82,30 +91,33 @@ class KnownDevices:
         return list(found.values())
 
     def _find(self, person: Person) -> list[Device]:
-        found = dict(self._unwritten.get(person, {}))
+        found = dict(reversed(self._unwritten.get(person, {}).items()))
         rows = self._read(
             "SELECT details FROM devices WHERE source = ? AND person = ?"
             " ORDER BY seen_at DESC LIMIT ?",
             (*person, MAX_DEVICES),
         )
         for (details,) in rows:
-            device = _decode(details)
-            found.setdefault(_key(device), device)
-        return list(found.values())
+            with suppress(msgspec.MsgspecError):  # a foreign row must not stop the rest
+                device = _decode(details)
+                found.setdefault(_key(device), device)
+        return list(found.values())[:MAX_DEVICES]
 
     def _add(self, person: Person, device: Device) -> None:
         # Whose it is lasts; tracking consent is a matter of the moment and goes with each message.
         device = Device(device.platform, device.kochava_device_id, device.ids)
         details = _encode(device)
         now = self._clock.now()
-        seen_at = self._recent.get((person, details))
-        if seen_at is not None and now - seen_at < _DAY:
+        key = _key(device)
+        before, seen_at = self._recent.get((person, key), (b"", 0.0))
+        if before == details and now - seen_at < _DAY:
             return
-        self._recent[person, details] = now
+        self._recent[person, key] = details, now
         if len(self._recent) > _MAX_RECENT:
             self._recent.popitem(last=False)
-        key = _key(device)
-        self._unwritten.setdefault(person, {})[key] = device
+        unwritten = self._unwritten.setdefault(person, {})
+        unwritten.pop(key, None)
+        unwritten[key] = device
         if self._write is not None:
             self._store(person, key, details, now, device)
 
@@ -114,6 +126,7 @@ class KnownDevices:
             cursor.execute(
                 "REPLACE INTO devices VALUES (?, ?, ?, ?, ?)", (*person, key, details, now)
             )
+            cursor.execute(_FORGET, (*person, MAX_DEVICES))
 
         def written(future: asyncio.Future[None]) -> None:
             # A broken disk ends the process by itself; there is nothing to do about it here.
@@ -126,12 +139,21 @@ class KnownDevices:
                 self._unwritten.pop(person, None)
 
         assert self._write is not None  # the caller has looked
-        self._write(job).add_done_callback(written)
+        self._write(job, must_land=True).add_done_callback(written)
 
 
 def _persons(source: str, message: Message) -> list[Person]:
     ids = (("u", message.user_id), ("a", message.anonymous_id))
     return [(source, f"{kind}:{id_}") for kind, id_ in ids if id_]
+
+
+def _before(source: str, message: Message) -> list[Person]:
+    """Who the user of this message was until now."""
+    if isinstance(message, Alias):
+        return [(source, f"u:{message.previous_id}"), (source, f"a:{message.previous_id}")]
+    if isinstance(message, Identify) and message.anonymous_id:
+        return [(source, f"a:{message.anonymous_id}")]
+    return []
 
 
 def _key(device: Device) -> str:

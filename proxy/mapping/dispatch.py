@@ -6,9 +6,10 @@ devices always give the same decision.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -16,7 +17,7 @@ from proxy.device import Device
 from proxy.errors import Filtered
 from proxy.kochava import IdentityLink, KochavaRequest
 from proxy.mapping.plugins import Plugins
-from proxy.segment import Message, Source
+from proxy.segment import Campaign, Message, Source
 from proxy.states import Fail, Filter
 
 #: Answers, for a source's name, which devices of this message's user are known.
@@ -47,15 +48,20 @@ class Dispatcher:
         if reason is None:
             return None
         if not isinstance(reason, str):
-            return self._wrong_answer("drop_reason", reason, "a str or None", message, source)
+            given = {"message": message, "source": source}
+            return self._wrong_answer("drop_reason", reason, "a str or None", given)
         return Filter(reason)
 
     def map(self, message: Message, source: Source) -> Requests | Filter | Fail:
         """What to send for a message that was not dropped."""
+        given: dict[str, object] = {"message": message, "source": source}
         try:
-            campaign = self._plugins.hook.campaign_context(message=message, source=source)
-            mapping = getattr(self._plugins.hook, f"map_{message.type}")
-            answer = mapping(message=message, source=source, campaign=campaign)
+            campaign = self._plugins.hook.campaign_context(**given)
+            if not isinstance(campaign, Campaign | None):
+                wanted = "a Campaign or None"
+                return self._wrong_answer("campaign_context", campaign, wanted, given)
+            given["campaign"] = campaign
+            answer = getattr(self._plugins.hook, f"map_{message.type}")(**given)
         except Filtered as filtered:
             return Filter(filtered.reason)
         except Exception as error:  # noqa: BLE001  as above
@@ -65,7 +71,7 @@ class Dispatcher:
         requests = answer if isinstance(answer, list | tuple) else (answer,)
         if not all(isinstance(request, KochavaRequest | IdentityLink) for request in requests):
             wanted = "a KochavaRequest, an IdentityLink, a list of these, or None"
-            return self._wrong_answer(f"map_{message.type}", answer, wanted, message, source)
+            return self._wrong_answer(f"map_{message.type}", answer, wanted, given)
         if not requests:
             return Filter("mapped_to_nothing")
         return self._join(message, source, requests)
@@ -103,19 +109,18 @@ class Dispatcher:
         return "unknown"
 
     def _wrong_answer(
-        self, hook: str, answer: object, wanted: str, message: Message, source: Source
+        self, hook: str, answer: object, wanted: str, given: Mapping[str, object]
     ) -> Fail:
-        name = self._who_answered(hook, message, source)
+        name = self._who_answered(hook, given)
         what = f"{hook} of plugin {name} answered {type(answer).__name__}, not {wanted}"
         return Fail(f"plugin_error:{name}", what)
 
-    def _who_answered(self, hook: str, message: Message, source: Source) -> str:
-        """Asks again, listening. Hooks are pure, so that the same plugin gives the same answer."""
+    def _who_answered(self, hook: str, given: Mapping[str, object]) -> str:
+        """Asks again, listening. Hooks are pure, so that the same plugin gives the same answer;
+        one that is not, and now raises, must do no harm.
+        """
         said: list[tuple[str, str, object]] = []
-        with self._plugins.listening(lambda *heard: said.append(heard)):
-            caller = getattr(self._plugins.hook, hook)
-            arguments = {"message": message, "source": source, "campaign": None}
-            wanted = cast("Sequence[str]", caller.spec.argnames)
-            caller(**{key: value for key, value in arguments.items() if key in wanted})
+        with suppress(Exception), self._plugins.listening(lambda *heard: said.append(heard)):
+            getattr(self._plugins.hook, hook)(**given)
         answers = [name for asked, name, answer in said if asked == hook and answer is not None]
         return answers[-1] if answers else "unknown"

@@ -11,9 +11,12 @@ import difflib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +31,7 @@ from proxy.mapping.hookspecs import NAMESPACE, OBSERVERS, Hooks
 if TYPE_CHECKING:
     from proxy.config import Config
 
+_numbers = itertools.count(1)
 HOOKS: Final = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 
 #: Called with hook, plugin and answer, or the exception, each time a plugin was asked.
@@ -41,6 +45,10 @@ class Plugin(msgspec.Struct, frozen=True):
     origin: str
     file: str
     module: Any
+
+
+#: A plugin's name, and how to load it. What is disabled is never loaded: it may be broken.
+Found = tuple[str, Callable[[], Plugin]]
 
 
 class Plugins:
@@ -88,17 +96,16 @@ class Plugins:
         delivery gets; outside this context nothing stands there and it costs nothing.
         """
         heard = [
-            (each, each.function)
+            (hook, each, each.function)
             for hook in HOOKS
             for each in getattr(self.hook, hook).get_hookimpls()
         ]
-        for each, function in heard:
-            hook = function.__name__ if each.opts["specname"] is None else each.opts["specname"]
+        for hook, each, function in heard:
             each.function = _overheard(function, hook, each.plugin_name, listener)
         try:
             yield
         finally:
-            for each, function in heard:
+            for _, each, function in heard:
                 each.function = function
 
 
@@ -135,12 +142,13 @@ def load_plugins(config: Config, base: Path, *more: Plugin) -> Plugins:
 
     """
     settings = config.plugins
-    found = list(_builtins())
+    found = _builtins()
     if settings.entry_points:
         found += _entry_points()
-    found += _dropped(base / settings.directory)
-    blocked = _blocked(settings.disable, found)
-    plugins = Plugins([*(plugin for plugin in found if plugin.name not in blocked), *more])
+    # Absolute, as in the tracebacks that are searched for it.
+    found += _dropped((base / settings.directory).absolute())
+    blocked = _blocked(settings.disable, [name for name, _ in found])
+    plugins = Plugins([*(load() for name, load in found if name not in blocked), *more])
     known = [plugin.name for plugin in plugins.loaded]
     for name in settings.settings:
         if name not in known:
@@ -150,31 +158,36 @@ def load_plugins(config: Config, base: Path, *more: Plugin) -> Plugins:
     return plugins
 
 
-def _builtins() -> Iterator[Plugin]:
-    folder = Path(builtins_package.__path__[0])
-    for file in _files(folder):
-        yield Plugin(f"plugins/{file.name}", "built-in", str(file), _load(file))
+def _builtins() -> list[Found]:
+    files = _files(Path(builtins_package.__path__[0]))
+    return [_in_file(f"plugins/{file.name}", "built-in", file) for file in files]
 
 
-def _entry_points() -> list[Plugin]:
-    found = []
+def _entry_points() -> list[Found]:
     points = importlib.metadata.entry_points(group=NAMESPACE)
-    for point in sorted(points, key=lambda point: point.name):
-        origin = f"{point.dist.name} {point.dist.version}" if point.dist else "entry point"
-        try:
-            module = point.load()
-        except Exception as error:
-            raise _broken(f"{origin} ({point.value})", "", error) from error
+    in_order = sorted(points, key=lambda point: point.name)
+    return [(point.name, partial(_entry_point, point)) for point in in_order]
+
+
+def _entry_point(point: importlib.metadata.EntryPoint) -> Plugin:
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist else "entry point"
+    try:
+        module = point.load()
         file = getattr(module, "__file__", None) or inspect.getfile(type(module))
-        found.append(Plugin(point.name, origin, str(file), module))
-    return found
+    except (Exception, SystemExit) as error:
+        raise _broken(f"{origin} ({point.value})", "", error) from error
+    return Plugin(point.name, origin, str(file), module)
 
 
-def _dropped(folder: Path) -> list[Plugin]:
+def _dropped(folder: Path) -> list[Found]:
     # That a folder which the config names exists was checked with the config.
     if not folder.is_dir():
         return []
-    return [Plugin(file.name, "drop-in", str(file), _load(file)) for file in _files(folder)]
+    return [_in_file(file.name, "drop-in", file) for file in _files(folder)]
+
+
+def _in_file(name: str, origin: str, file: Path) -> Found:
+    return name, lambda: Plugin(name, origin, str(file), _load(file))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -184,32 +197,36 @@ def _files(folder: Path) -> list[Path]:
 
 def _load(file: Path) -> ModuleType:
     """A fresh module, in no way shared: two proxies in one process do not see each other's."""
-    spec = importlib.util.spec_from_file_location(f"_{NAMESPACE}_{file.stem}", file)
+    name = f"_{NAMESPACE}_{next(_numbers)}_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise PluginError(Problem(str(file), "", "cannot be loaded as a Python module"))
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and typing look for a module's names
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise _broken(str(file), "", error) from error
     return module
 
 
-def _broken(file: str, key: str, error: Exception) -> PluginError:
+def _broken(file: str, key: str, error: BaseException) -> PluginError:
     """A plugin raised while it was loaded: the last line of that file in the traceback."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == file
     ]
-    line = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
+    if isinstance(error, SyntaxError) and error.filename == file:
+        lines.append(error.lineno)
+    line = lines[-1] if lines else None
     place = ", ".join(part for part in (key, f"line {line}" if line else "") if part)
     return PluginError(Problem(file, place, f"{type(error).__name__}: {error}"))
 
 
-def _blocked(disable: Iterable[str], found: Sequence[Plugin]) -> set[str]:
+def _blocked(disable: Iterable[str], names: Sequence[str]) -> set[str]:
     """The names to leave out. A built-in may be called by its file name or stem as well."""
-    names = {plugin.name for plugin in found}
     blocked = set()
     for wanted in disable:
         short = f"plugins/{wanted.removesuffix('.py')}.py"
@@ -231,7 +248,8 @@ def _check_hooks(plugin: Plugin, manager: pluggy.PluginManager) -> None:
     for name, function in inspect.getmembers(plugin.module, callable):
         options = manager.parse_hookimpl_opts(plugin.module, name)
         if options is None:
-            if name in HOOKS and getattr(function, "__module__", None) == plugin.module.__name__:
+            ours = getattr(plugin.module, "__name__", None)
+            if name in HOOKS and getattr(function, "__module__", None) == ours:
                 raise _wrong(plugin, name, function, "is not marked", "write @hookimpl above it")
             continue
         marked += 1
@@ -249,17 +267,21 @@ def _check_hook(plugin: Plugin, hook: str, function: Any, options: Any) -> None:
         raise _wrong(plugin, hook, function, "is async", mend)
     if options.get("hookwrapper"):
         raise _wrong(plugin, hook, function, "is an old-style wrapper", "write wrapper=True")
-    if options.get("wrapper") and hook in OBSERVERS:
-        mend = "observers are guarded one by one: write a plain @hookimpl"
-        raise _wrong(plugin, hook, function, "wraps an observer", mend)
+    if options.get("wrapper") and (hook in OBSERVERS or hook == "configure"):
+        mend = "each plugin is called by itself here: write a plain @hookimpl"
+        raise _wrong(plugin, hook, function, "cannot be wrapped", mend)
     if inspect.isgeneratorfunction(function) != bool(options.get("wrapper")):
         what = "yields without wrapper=True, or is a wrapper that never yields"
         raise _wrong(plugin, hook, function, what, "a wrapper yields exactly once")
     allowed = list(inspect.signature(getattr(Hooks, hook)).parameters)[1:]
-    for name in inspect.signature(function).parameters:
+    for name, parameter in inspect.signature(function).parameters.items():
         if name not in allowed:
             mend = f"it may take: {', '.join(allowed)}"
             raise _wrong(plugin, hook, function, f"has an unknown parameter {name!r}", mend)
+        by_position = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        if not by_position or parameter.default is not parameter.empty:
+            mend = "name it plainly: no default, no star before it"
+            raise _wrong(plugin, hook, function, f"would never be given {name!r}", mend)
 
 
 def _wrong(plugin: Plugin, hook: str, function: Any, what: str, mend: str) -> PluginError:

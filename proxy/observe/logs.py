@@ -1,7 +1,7 @@
 """Logs: one line an event, for people on a terminal, as JSON elsewhere.
 
 Nothing that identifies a person or a device, and no key, is ever handed to a logger; the
-processor here is the second line of defence, for keys that are known to be secret.
+processor here is the second line of defence, for keys that are known to hold such things.
 """
 
 from __future__ import annotations
@@ -12,10 +12,17 @@ from typing import Any, Final
 
 import structlog
 
-_SECRET_KEYS: Final = frozenset({
-    "write_key", "kochava_api_key", "kochava_secret", "webhook_token", "webhook_secret",
-    "postback_token", "segment_write_key", "token", "authorization", "body", "headers",
-})  # fmt: skip
+#: Compared in lower case and without "_" and "-", so that "writeKey" is "write_key" too.
+_SECRET_KEYS: Final = frozenset(
+    name.replace("_", "")
+    for name in (
+        "write_key", "kochava_api_key", "kochava_auth_token", "kochava_secret", "webhook_token",
+        "webhook_secret", "postback_token", "segment_write_key", "token", "authorization",
+        "body", "headers", "data", "raw", "user_id", "anonymous_id", "previous_id", "app_userid",
+        "kochava_device_id", "device_id", "device_ids", "advertising_id", "idfa", "idfv", "adid",
+        "android_id", "ip", "origination_ip",
+    )
+)  # fmt: skip
 
 
 def configure_logs() -> None:
@@ -42,7 +49,9 @@ def configure_logs() -> None:
 
 def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A processor that blanks what must not be logged."""
-    for key in event:
-        if key.lower() in _SECRET_KEYS:
+    for key, value in event.items():
+        if key.lower().replace("_", "").replace("-", "") in _SECRET_KEYS:
             event[key] = "(redacted)"
+        elif isinstance(value, dict):
+            event[key] = redact(_, __, {str(inner): each for inner, each in value.items()})
     return event

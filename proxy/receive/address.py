@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:]+))(?::\d+)?", re.ASCII)
 
 
 class TrustedProxies:
@@ -24,7 +27,7 @@ class TrustedProxies:
         hops = [hop.strip() for header in forwarded_for for hop in header.split(",")]
         address = peer
         while address is not None and self._trusts(address) and hops:
-            hop = hops.pop()
+            hop = _without_port(hops.pop())
             if not _is_address(hop):
                 break
             address = hop
@@ -36,6 +39,12 @@ class TrustedProxies:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
+
+
+def _without_port(hop: str) -> str:
+    """Azure's Application Gateway writes "address:port", an IPv6 address in brackets."""
+    match = _WITH_PORT.fullmatch(hop)
+    return (match[1] or match[2]) if match else hop
 
 
 def _is_address(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import uuid
 from collections import Counter
@@ -22,7 +23,9 @@ MAX_BATCH: Final = 512_000
 
 _MAX_DEPTH: Final = 200  # of a message; the decoder gives up at the interpreter's 1,000
 _ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# A string without its end still is one token: looking for it again from every escaped quote in it
+# would take hours.
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 
 class Batch(msgspec.Struct, rename="camel"):
@@ -87,7 +90,10 @@ def read_message(body: bytes) -> tuple[bytes, object]:
 
 
 def _mended(body: bytes) -> bytes:
-    """A lone surrogate would make the whole body unreadable, not just its own message."""
+    """Without the byte order mark that some clients write (RFC 8259, section 8.1: may be ignored).
+    A lone surrogate would make the whole body unreadable, not just its own message.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
     return mend_surrogates(body) if b"\\ud" in body or b"\\uD" in body else body
 
 

@@ -1,7 +1,7 @@
 """Answers in the form that Segment's SDKs expect.
 
 Success is exactly 200 with `{"success": true}`: older SDKs count any other status, or a body that
-is not JSON, as a failure and send the batch again (docs/mapping.md, "Answers to clients").
+is not JSON, as a failure and send the batch again (docs/decisions/0010-the-door.md).
 """
 
 from __future__ import annotations

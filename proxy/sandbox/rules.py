@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ RESERVED: Final = (
     "network", "source", "fb_campaign", "campaign", "site", "creative", "attribution_type",
     "integration_type", "integration_version", "cracked", "jailbroken",
 )  # fmt: skip
+
+_SECONDS = re.compile(r"[0-9]{1,12}")  # 13 digits are milliseconds
 
 
 def track_problems(body: Any, headers: Mapping[str, str]) -> list[str]:
@@ -37,6 +40,9 @@ def track_problems(body: Any, headers: Mapping[str, str]) -> list[str]:
     data = body.get("data")
     if not isinstance(data, dict):
         return [*problems, "data must be an object"]
+    if body.get("action") == "update":
+        problems += [] if _filled(data.get("idfa")) else ["data.idfa is missing"]
+        return problems
     problems += _device_problems(body, data, headers)
     problems += _event_problems(data) if body.get("action") == "event" else []
     return problems
@@ -61,11 +67,11 @@ def _device_problems(
     elif not data["device_ua"] and headers.get("User-Agent") != "Unknown":
         problems.append("without device_ua the header User-Agent: Unknown must be sent")
     usertime = data.get("usertime")
-    if usertime is not None and not (str(usertime).isdigit() and len(str(usertime)) <= 10):
+    if usertime is not None and not _SECONDS.fullmatch(str(usertime)):
         problems.append("data.usertime must be epoch seconds")
     if data.get("origination_ip") == "0.0.0.0":  # noqa: S104  a value to refuse
         problems.append("data.origination_ip is an opt-out and must not be sent")
-    if {"idfa", "idfv"} & set(ids):
+    if ids.get("idfa") or ids.get("idfv"):
         att = data.get("app_tracking_transparency")
         if not isinstance(att, dict) or not isinstance(att.get("att"), bool):
             problems.append("data.app_tracking_transparency.att is missing: the IDFA is dropped")
@@ -84,7 +90,8 @@ def _event_problems(data: dict[str, Any]) -> list[str]:
             problems.append(f"data.event_data.{key} is not flat")
         if key in RESERVED:
             problems.append(f"data.event_data.{key} is a reserved key")
-    if isinstance(fields.get("sum", 0), bool | str):
+    amount = fields.get("sum", 0)
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
         problems.append("data.event_data.sum must be a number")
     currency = data.get("currency", "USD")
     if not isinstance(currency, str) or len(currency) != 3 or currency != currency.upper():
@@ -119,8 +126,8 @@ def signature_problems(
     key, secret = credentials
     digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
     token = hmac.new(key.encode(), (secret + digest).encode(), hashlib.sha256).hexdigest()
-    given = headers.get("Kochava-Auth-Token", "")
-    if headers.get("Kochava-Api-Key") == key and hmac.compare_digest(given, token):
+    given = headers.get("Kochava-Auth-Token", "").encode(errors="replace")
+    if headers.get("Kochava-Api-Key") == key and hmac.compare_digest(given, token.encode()):
         return []
     return ["the signature does not match the body"]
 

@@ -120,9 +120,9 @@ class Sandbox:
                 "at": time.time(),
                 "method": request.method,
                 "path": request.path,
-                "headers": {str(name): value for name, value in request.headers.items()},
-                # As it came: decoded and encoded again, numbers would not be the same.
-                "body": orjson.Fragment(raw)
+                "headers": {str(name): _utf8(value) for name, value in request.headers.items()},
+                # On one line but as it came: decoded and encoded, numbers would not be the same.
+                "body": orjson.Fragment(msgspec.json.format(raw, indent=-1))
                 if body is not None
                 else raw.decode("utf-8", "replace"),
                 "status": status,
@@ -132,9 +132,14 @@ class Sandbox:
         return web.json_response(answer, status=status)
 
 
+def _utf8(header: str) -> str:
+    """Bytes that are no UTF-8 are held in headers as surrogates, which JSON cannot hold."""
+    return header.encode(errors="replace").decode()
+
+
 async def _read(request: web.Request) -> tuple[bytes, Any]:
     raw = await request.read()
     try:
         return raw, msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw, None

@@ -8,6 +8,7 @@ be deleted.
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any, Final
 
 import apsw
@@ -33,6 +34,8 @@ class DedupWindow:
 
     def rotate(self, cursor: apsw.Cursor, now: float, more: int) -> None:
         """Once before the `more` ids of a transaction: begins a new slice when it is time."""
+        if not self._seconds:
+            return
         row: Any = cursor.execute(
             "SELECT slice, began_at, ids FROM dedup_slices ORDER BY began_at DESC LIMIT 1"
         ).fetchall()[0]
@@ -44,7 +47,9 @@ class DedupWindow:
                 f"CREATE TABLE dedup_{current}"
                 " (digest BLOB PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID"
             )
-            cursor.execute("REPLACE INTO dedup_slices VALUES (?, ?, 0)", (current, now))
+            # Clocks step back; the new slice must still be the later one, to be the current one.
+            began_at = max(now, math.nextafter(began_at, math.inf))
+            cursor.execute("REPLACE INTO dedup_slices VALUES (?, ?, 0)", (current, began_at))
         cursor.execute("UPDATE dedup_slices SET ids = ids + ? WHERE slice = ?", (more, current))
         self._current = current
 

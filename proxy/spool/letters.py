@@ -29,7 +29,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 _COLUMNS: Final = (
     "id, source, message_id, type, received_at, died_at, attempts, reason, detail,"
-    " request, response, raw"
+    " CAST(request AS BLOB), CAST(response AS BLOB), CAST(raw AS BLOB)"
 )
 
 
@@ -53,4 +53,13 @@ def read_letter(connection: apsw.Connection, letter_id: int) -> DeadLetter | Non
 
 def _letter(row: tuple[Any, ...]) -> DeadLetter:
     *plain, request, response, raw = row
-    return DeadLetter(*plain, *(msgspec.Raw(json or b"null") for json in (request, response, raw)))
+    return DeadLetter(*plain, *(_as_json(each) for each in (request, response, raw)))
+
+
+def _as_json(stored: bytes | None) -> msgspec.Raw:
+    """A message may be here because it cannot be read: then it is shown as text."""
+    try:
+        msgspec.json.decode(stored or b"null")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.Raw(msgspec.json.encode((stored or b"").decode("utf-8", "replace")))
+    return msgspec.Raw(stored or b"null")

@@ -99,8 +99,10 @@ class SqliteSpool:
                 (msgspec.structs.astuple(event) for event in fresh),
             )
 
-        await self._database.write(job)
-        self._news.set()
+        # Events of a caller that has gone away are stored all the same, and are news.
+        stored = self._database.write(job)
+        stored.add_done_callback(lambda _: self._news.set())
+        await asyncio.shield(stored)
 
     async def lease(self, limit: int) -> list[Leased]:
         while True:
@@ -125,12 +127,14 @@ class SqliteSpool:
     def _fresh(self, limit: int) -> list[tuple[Any, ...]]:
         if limit <= 0:
             return []
+        newest = self._database.read("SELECT max(id) FROM events")[0][0] or 0
         rows = self._database.read(
             f"SELECT {_COLUMNS} FROM events WHERE id > ? AND due = 0 ORDER BY id LIMIT ?",
             (self._cursor, limit),
         )
-        if rows:
-            self._cursor = rows[-1][0]
+        # Past all that was read: after a restart, what is parked is read over once and not again.
+        last = rows[-1][0] if rows else 0
+        self._cursor = max(self._cursor, last, newest if len(rows) < limit else 0)
         return rows
 
     def _seconds_until_due(self) -> float | None:
@@ -147,10 +151,12 @@ class SqliteSpool:
         now = self._clock.now()
 
         def job(cursor: apsw.Cursor) -> None:
+            cursor.execute("DELETE FROM events WHERE id = ?", (leased.id,))
+            if not cursor.connection.changes():
+                return  # settled before; an event ends once
             if settlement.state == "dead":
                 _bury(cursor, leased, settlement, now)
-            cursor.execute("DELETE FROM events WHERE id = ?", (leased.id,))
-            reason = settlement.reason if settlement.state == "filtered" else ""
+            reason = _storable(settlement.reason) if settlement.state == "filtered" else ""
             ledger.count(cursor, leased.event.source, settlement.state, reason)
 
         await self._database.write(job, must_land=True)
@@ -178,6 +184,11 @@ def _leased(row: tuple[Any, ...]) -> Leased:
     return Leased(id_, event, attempts, first, frozenset(digests))
 
 
+def _storable(text: str) -> str:
+    """A plugin's words may hold what is no text (lone surrogates), which SQLite refuses."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _bury(cursor: apsw.Cursor, leased: Leased, settlement: Settlement, now: float) -> None:
     request = settlement.request
     if request is not None:
@@ -196,9 +207,9 @@ def _bury(cursor: apsw.Cursor, leased: Leased, settlement: Settlement, now: floa
             event.type,
             event.received_at,
             now,
-            leased.attempts,
-            settlement.reason,
-            settlement.detail,
+            leased.attempts + (request is not None),  # the last one ended it
+            _storable(settlement.reason),
+            _storable(settlement.detail),
             request
             and msgspec.json.encode(
                 {**msgspec.structs.asdict(request), "body": request.body.decode()}

@@ -1,0 +1,168 @@
+"""Stand-ins for what surrounds the forwarder; the spool and the database are real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from proxy.database import Database
+from proxy.decode import decode_event
+from proxy.deliver.encode import Encoder
+from proxy.deliver.forwarder import Forwarder, Prepared
+from proxy.deliver.transport import Reply, Transport
+from proxy.event import Event
+from proxy.kochava import KochavaRequest, Request
+from proxy.segment import Message
+from proxy.spool import ledger, sqlite
+from proxy.spool.base import Counts
+from proxy.spool.letters import DeadLetter, read_letters
+from proxy.states import Decision, Deliver, Outcome, Outgoing, Planned, Settlement
+from tests.support import FakeClock, FixedChance, make_config, make_event
+
+GOOD = Reply(200, {}, b'{"success":"1"}')
+
+
+def bad(status: int, body: bytes = b"", **headers: str) -> Reply:
+    return Reply(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def planned(device: str, name: str = "Tested") -> Planned:
+    """An event of one device, encoded as the product does it."""
+    data = {"device_ua": "UA", "event_name": name}
+    request = KochavaRequest(
+        action="event", kochava_app_id="koacme-ios", kochava_device_id=device, data=data
+    )
+    return Planned(request, Encoder(make_config()).encode(request, "acme"))
+
+
+class ScriptedTransport:
+    """Answers what the test lays down for an event name, in turn; after that, success. An answer
+    may also be an exception, or an asyncio.Event to wait for.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Reply | Exception | asyncio.Event]] = {}
+        self.sent: list[str] = []
+        self.most_at_once = 0
+        self._now = 0
+
+    async def send(self, outgoing: Outgoing) -> Reply:
+        data = msgspec.json.decode(outgoing.body)["data"]
+        name = str(data["event_name"])
+        self.sent.append(name)
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            answers = self.answers.get(name, [])
+            answer = answers.pop(0) if answers else GOOD
+            if isinstance(answer, asyncio.Event):
+                await answer.wait()
+                return GOOD
+            await asyncio.sleep(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        finally:
+            self._now -= 1
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+class Watcher:
+    """Remembers what observers are told."""
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[str, str, int]] = []
+        self.settled_as: dict[str, str] = {}
+
+    def attempted(self, message: Message, request: Request, outcome: Outcome, attempt: int) -> None:
+        assert isinstance(request, KochavaRequest)
+        self.attempts.append((request.data["event_name"], outcome.kind, attempt))
+
+    def settled(self, message: Message, settlement: Settlement) -> None:
+        self.settled_as[message.message_id] = settlement.state
+
+
+class Bench:
+    """A forwarder on a real spool, with time, chance and Kochava in the test's hands.
+
+    An event's decision is looked up in `decisions` by its message id; by default it is one
+    request whose event name is the message id.
+    """
+
+    def __init__(self, path: Path, transport: Transport, **settings: Any) -> None:
+        self.clock = FakeClock()
+        self.watcher = Watcher()
+        self.decisions: dict[str, Decision] = {}
+        self.database = Database(path, (sqlite.SCHEMA,))
+        self.spool = sqlite.SqliteSpool(self.database, self.clock, 0)
+        self.forwarder = Forwarder(
+            self.spool,
+            self._prepare,
+            transport,
+            self.watcher,
+            make_config(delivery=settings).delivery,
+            self.clock,
+            FixedChance(0.0),
+        )
+        self.running = asyncio.create_task(self.forwarder.run())
+
+    def _prepare(self, event: Event) -> Prepared:
+        id_ = event.message_id
+        decision = self.decisions.get(id_) or Deliver((planned(f"device-of-{id_}", id_),))
+        return Prepared(decode_event(event), decision)
+
+    async def add(self, *ids: str) -> None:
+        message = {"type": "track", "event": "Tested", "userId": "u-1"}
+        await self.spool.append("acme", [make_event(message, id_) for id_ in ids], {})
+
+    def counts(self) -> Counts:
+        return ledger.read_counts(self.database._reader, self.clock.now())["acme"]
+
+    def letters(self) -> list[DeadLetter]:
+        return read_letters(self.database._reader, None, None, 100)
+
+    async def parks(self, id_: str, attempts: int) -> float:
+        """Waits until an event has been parked after so many attempts; the seconds to its due."""
+        await until(lambda: self.parked().get(id_, (0.0, -1))[1] == attempts)
+        return self.parked()[id_][0]
+
+    def waiting(self) -> int:
+        """How many events are parked and not due yet."""
+        return sum(seconds > 0 for seconds, _ in self.parked().values())
+
+    def parked(self) -> Mapping[str, tuple[float, int]]:
+        """Seconds until due, and attempts so far, of what waits."""
+        now = self.clock.now()
+        rows = self.database.read("SELECT message_id, due, attempts FROM events WHERE due > 0")
+        return {id_: (due - now, attempts) for id_, due, attempts in rows}
+
+
+@asynccontextmanager
+async def bench(tmp_path: Path, transport: Transport, **settings: Any) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path / "spool.db", transport, **settings)
+    try:
+        yield made
+    finally:
+        await made.forwarder.stop(0.1)
+        with suppress(asyncio.CancelledError):
+            await made.running
+        await made.database.close()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Returns once `condition` holds."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  the disk sets no event
+            await asyncio.sleep(0.001)
+
+
+def tally(items: Sequence[str]) -> dict[str, int]:
+    return dict(Counter(items))

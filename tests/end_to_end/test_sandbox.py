@@ -1,0 +1,44 @@
+"""`run --sandbox --examples`: everything to see, nothing sent out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.end_to_end.processes import Sink, running, serving, until, write_config
+from tests.support import SOURCE
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+async def test_the_examples_are_told_as_message_request_and_answer(tmp_path: Path) -> None:
+    # With credentials: the sandbox then wants every request signed, and says so if one is not.
+    source = {**SOURCE, "kochava_api_key": "demo-api-key", "kochava_secret": "demo-secret"}
+    async with serving(Sink()) as kochava:
+        config = write_config(tmp_path, kochava.url, sources=[source])
+        async with running(config, "--sandbox", "--examples", EXAMPLES) as proxy:
+            await until(lambda: "5 messages are through" in proxy.log.read_text())
+            assert proxy.process is not None
+            assert proxy.process.poll() is None
+            assert await proxy.end() == 0
+            said = proxy.log.read_text()
+        assert not kochava.requests
+    assert "nothing leaves this machine" in said
+    assert said.count("[delivered]") == 4
+    assert said.count("[filtered: integrations]") == 1
+    assert 'track "Order Completed"\n  -> {' in said
+    assert '"event_name": "Purchase"' in said
+    assert "Traceback" not in said
+
+
+async def test_a_signal_ends_it_even_while_examples_wait_for_an_answer(tmp_path: Path) -> None:
+    sink = Sink()
+    sink.latency = 60
+    async with serving(sink) as kochava:
+        config = write_config(tmp_path, kochava.url, delivery={"timeout_seconds": 2})
+        async with running(config, "--examples", EXAMPLES) as proxy:
+            await until(lambda: sink.begun == 1)
+            began = time.monotonic()
+            assert await proxy.end() == 0
+            assert time.monotonic() - began < 6
+            assert (await proxy.stats())["dead"] == 0

@@ -1,0 +1,84 @@
+"""The built-in plugins are templates: each stands alone and can be copied, as users are told."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import plugins
+import proxy
+from proxy.errors import PluginError
+from proxy.mapping.plugins import load_plugins
+from tests.plugins.cases import check, load, map_golden
+from tests.support import make_config
+
+FILES = sorted(
+    file for file in Path(plugins.__path__[0]).glob("*.py") if not file.name.startswith("_")
+)
+
+#: For each plugin a golden that no other plugin gets right.
+SHOWS = {
+    "filters": "integrations-kochava-false",
+    "iad_campaign": "iad-campaign-on-an-event",
+    "identify": "identify-audience-entered",
+    "screen": "screen-with-name-is-a-view",
+    "track": "track-application-installed-is-an-install",
+}
+
+by_name = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+@by_name
+def test_it_imports_what_proxy_offers_and_nothing_below(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "proxy":
+            assert {alias.name for alias in node.names} <= set(proxy.__all__)
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.level, node.module in sys.stdlib_module_names) == (0, True), node.module
+        elif isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+
+
+@by_name
+def test_a_copy_in_the_drop_in_folder_does_the_same(file: Path, tmp_path: Path) -> None:
+    golden = load(SHOWS[file.stem])
+    alone = msgspec.structs.replace(
+        golden, config={"plugins": {"disable": [f"plugins/{file.name}"]}}
+    )
+    with pytest.raises(AssertionError):
+        check(golden, map_golden(alone, tmp_path))
+
+    (tmp_path / "plugins.d").mkdir()
+    shutil.copy(file, tmp_path / "plugins.d")
+    check(golden, map_golden(alone, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"event_name": {}}, "unknown setting 'event_name'"),
+        ({"event_names": ["Purchase"]}, "event_names must be a table"),
+        ({"event_names": {"Item Purchased": 1}}, "event_names must be a table"),
+    ],
+    ids=["misspelt", "no table", "name that is no text"],
+)
+def test_track_refuses_settings_it_does_not_understand(
+    settings: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    config = make_config(plugins={"settings": {"plugins/track.py": settings}})
+    with pytest.raises(PluginError, match=says):
+        load_plugins(config, tmp_path)
+
+
+def test_renames_of_one_proxy_do_not_reach_another(tmp_path: Path) -> None:
+    renamed = load("track-name-renamed-by-the-config")
+    before = map_golden(renamed, tmp_path)
+    plain = map_golden(msgspec.structs.replace(renamed, config={}), tmp_path)
+    names = [result.requests[0]["body"]["data"]["event_name"] for result in (before, plain)]
+    assert names == ["Purchase", "Item Purchased"]

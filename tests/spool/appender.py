@@ -1,0 +1,44 @@
+"""Run as a process: appends events without end and prints each id once it is acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from proxy.clock import SystemClock
+from proxy.database import Database
+from proxy.spool import sqlite
+from proxy.spool.sqlite import SqliteSpool
+from proxy.states import Settlement
+from tests.spool.helpers import events
+
+
+async def append(spool: SqliteSpool, prefix: str) -> None:
+    number = 0
+    while True:
+        message_id = f"{prefix}-{number}"
+        await spool.append("acme", events(message_id, size=2_000), {"bad_request": 1})
+        os.write(1, f"appended {message_id}\n".encode())
+        number += 1
+
+
+async def settle(spool: SqliteSpool) -> None:
+    while True:
+        for leased in await spool.lease(5):
+            if leased.id % 3 == 0:  # the others stay in the queue
+                await spool.settle(leased, Settlement("delivered"))
+                os.write(1, f"settled {leased.event.message_id}\n".encode())
+
+
+async def main(path: Path, name: str) -> None:
+    database = Database(path, (sqlite.SCHEMA,))
+    spool = SqliteSpool(database, SystemClock(), 86_400)
+    await asyncio.gather(settle(spool), *(append(spool, f"{name}-{n}") for n in range(20)))
+
+
+if __name__ == "__main__":
+    with patch("proxy.database.CHECKPOINT_PAGES", 50):  # some are killed in the middle of one
+        asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

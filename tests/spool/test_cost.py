@@ -1,0 +1,128 @@
+"""What a call costs must not grow with what the file holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from proxy.database import Database
+from proxy.spool.base import Parked
+from proxy.spool.sqlite import SqliteSpool
+from proxy.states import Outgoing, Settlement
+from tests.spool.conftest import DAY
+from tests.spool.helpers import events, ids, lease_now
+from tests.support import NOW, FakeClock
+
+REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
+
+
+@pytest.fixture
+def statements(database: Database) -> Iterator[dict[str, Any]]:
+    """Every statement that reaches SQLite, with the values it was last given."""
+    seen: dict[str, Any] = {}
+
+    def trace(_cursor: object, statement: str, values: Any) -> bool:
+        seen[statement] = values
+        return True
+
+    connections = (database._writer, database._reader)
+    for connection in connections:
+        connection.exec_trace = trace
+    yield seen
+    for connection in connections:
+        connection.exec_trace = None
+
+
+async def test_no_statement_of_the_flow_scans_a_table(
+    spool: SqliteSpool, database: Database, clock: FakeClock, statements: dict[str, Any]
+) -> None:
+    await spool.append("acme", events("m-1", "m-2", "m-3", "m-3"), {"bad_request": 1})
+    first, second, third = await spool.lease(3)
+    await spool.settle(first, Settlement("dead", "refused", "no", REQUEST))
+    await spool.settle(second, Settlement("filtered", "consent"))
+    await spool.park(Parked(third.id, NOW + 1, 1, NOW, frozenset()))
+    await lease_now(spool)
+    await clock.advance(2 * DAY)
+    await spool.append("acme", events("m-1"), {})
+    await spool.lease(3)
+    database._reader.exec_trace = None
+    verbs = ("SELECT", "INSERT", "REPLACE", "DELETE", "UPDATE")
+    data = [statement for statement in statements if statement.startswith(verbs)]
+    assert len(data) >= 12
+    plans = {
+        f"{step[3]}: {statement}"
+        for statement in data
+        for step in database.read(f"EXPLAIN QUERY PLAN {statement}", statements[statement] or ())
+    }
+    scans = [plan for plan in plans if plan.startswith(("SCAN", "USE TEMP"))]
+    scans = [plan for plan in scans if "dedup_slices" not in plan]  # which has two rows
+    assert scans == []
+
+
+async def test_an_append_takes_as_many_statements_in_an_old_window_as_in_a_new_one(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    numbers = []
+    for day in range(4):
+        await spool.append("acme", events(*(f"{day}-{n}" for n in range(500))), {})
+        numbers.append(await steps_of_writing(database, spool, f"{day}-x"))
+        await clock.advance(DAY * 0.7)
+    assert max(numbers) < 2 * min(numbers)
+
+
+async def steps_of_writing(database: Database, spool: SqliteSpool, message_id: str) -> int:
+    """How many tens of SQLite's own instructions one append takes."""
+    steps = 0
+
+    def step() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    await database.write(lambda _: database._writer.set_progress_handler(step, 10))
+    await spool.append("acme", events(message_id), {})
+    await database.write(lambda _: database._writer.set_progress_handler(None))
+    return steps
+
+
+async def test_after_a_restart_parked_events_are_read_over_once_and_not_at_every_lease(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    await spool.append("acme", events(*(f"m-{n}" for n in range(2_000))), {})
+    leases = await spool.lease(2_000)
+    parked = [Parked(leased.id, NOW + 60, 1, NOW, frozenset()) for leased in leases]
+    await asyncio.gather(*map(spool.park, parked))
+
+    restarted = SqliteSpool(database, clock, DAY)
+    assert await lease_now(restarted) == []
+    steps = 0
+
+    def step() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    database._reader.set_progress_handler(step, 10)
+    assert await lease_now(restarted) == []
+    assert steps < 100  # reading over all took about 2,000
+    database._reader.set_progress_handler(None)
+    await spool.append("acme", events("last"), {})
+    assert ids(await lease_now(restarted)) == ["last"]
+
+
+async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:
+    before = database.commits
+    await asyncio.wait_for(spool.append("acme", events("m-1"), {}), 5)
+    assert database.commits == before + 1
+
+
+async def test_a_thousand_concurrent_appends_take_few_commits(
+    spool: SqliteSpool, database: Database
+) -> None:
+    before = database.commits
+    await asyncio.gather(*(spool.append("acme", events(f"m-{n}"), {}) for n in range(1_000)))
+    assert database.commits - before <= 50
+    assert database.read("SELECT count(DISTINCT message_id) FROM events") == [(1_000,)]

@@ -1,0 +1,245 @@
+"""The spool against a model of plain Python, through every order of calls, crashes among them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from proxy.database import Database, open_for_reading
+from proxy.event import Event
+from proxy.spool import sqlite
+from proxy.spool.base import Counts, Leased, Parked
+from proxy.spool.ledger import balances, read_counts
+from proxy.spool.letters import DeadLetter, read_letters
+from proxy.spool.sqlite import SqliteSpool
+from proxy.states import Outcome, Outgoing, Settlement
+from tests.spool.helpers import copy_as_killed, lease_now
+from tests.support import FakeClock
+
+WINDOW = 100.0
+REQUEST = Outgoing("POST", "https://kochava.test/track", {"Kochava-Auth-Token": "t"}, b'{"a":1}')
+REFUSAL = Outcome("refused", "bad_app", 400, "no")
+
+sources = st.sampled_from(["acme", "zoo"])
+message_ids = st.lists(st.sampled_from("abcdefgh"), max_size=4)
+rejections = st.dictionaries(st.sampled_from(["bad_request", "missing_type"]), st.integers(1, 3))
+digests = st.frozensets(st.binary(min_size=8, max_size=8), max_size=2)
+picks = st.integers(0, 99)
+
+
+@dataclass
+class Row:
+    event: Event
+    due: float = 0.0
+    attempts: int = 0
+    first_attempt_at: float | None = None
+    done: frozenset[bytes] = frozenset()
+    lease: Leased | None = None
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.folder = Path(tempfile.mkdtemp())
+        self.clock = FakeClock()
+        self.files = 0
+        self.rows: list[Row] = []  # in the order of their arrival
+        self.ended: list[Leased] = []
+        self.accepted: dict[tuple[str, str], float] = {}
+        self.ledger: Counter[tuple[str, ...]] = Counter()
+        self.dead: list[tuple[Row, Settlement, float]] = []
+        self.open()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(asyncio.wait_for(work, 10))
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"spool-{self.files}.db"
+
+    def open(self) -> None:
+        async def make() -> Database:
+            return Database(self.path, (sqlite.SCHEMA,))
+
+        self.database: Database = self.run(make())
+        self.spool = SqliteSpool(self.database, self.clock, WINDOW)
+        for row in self.rows:
+            row.lease = None
+
+    @rule(source=sources, message_ids=message_ids, rejected=rejections)
+    def append(self, source: str, message_ids: list[str], rejected: dict[str, int]) -> None:
+        now = self.clock.now()
+        raw = f'{{"number": {len(self.rows)}}}'.encode()
+        batch = [Event(source, id_, "track", now, b"{}", raw) for id_ in message_ids]
+        self.run(self.spool.append(source, batch, rejected))
+        self.ledger[source, "received"] += len(batch) + sum(rejected.values())
+        for reason, number in rejected.items():
+            self.ledger[source, "rejected", reason] += number
+        for event in batch:
+            if self.accepted.get((source, event.message_id), 0.0) > now - WINDOW:
+                self.ledger[source, "duplicate"] += 1
+            else:
+                self.accepted[source, event.message_id] = now
+                self.rows.append(Row(event))
+
+    @rule(limit=st.integers(1, 5))
+    def lease(self, limit: int) -> None:
+        free = [row for row in self.rows if row.lease is None and row.due <= self.clock.now()]
+        parked = sorted((row for row in free if row.due), key=lambda row: row.due)
+        expected = [*parked, *(row for row in free if not row.due)][:limit]
+        leased = self.run(lease_now(self.spool, limit))
+        for row, lease in zip(expected, leased, strict=True):
+            assert lease == Leased(
+                lease.id, row.event, row.attempts, row.first_attempt_at, row.done
+            )
+            row.lease = lease
+
+    def leased(self, pick: int) -> tuple[Row, Leased]:
+        held = [(row, row.lease) for row in self.rows if row.lease is not None]
+        return held[pick % len(held)]
+
+    def any_leased(self) -> bool:
+        return any(row.lease for row in self.rows)
+
+    @precondition(any_leased)
+    @rule(pick=picks, settlement=st.sampled_from([
+        Settlement("delivered"),
+        Settlement("filtered", "no_device_id"),
+        Settlement("filtered", "consent"),
+        Settlement("dead", "plugin_error:x", "Traceback"),
+        Settlement("dead", "refused:bad_app", "no", REQUEST, REFUSAL),
+    ]))  # fmt: skip
+    def settle(self, pick: int, settlement: Settlement) -> None:
+        row, lease = self.leased(pick)
+        self.run(self.spool.settle(lease, settlement))
+        self.rows.remove(row)
+        self.ended.append(lease)
+        reason = (settlement.reason,) if settlement.state == "filtered" else ()
+        self.ledger[row.event.source, settlement.state, *reason] += 1
+        if settlement.state == "dead":
+            self.dead.append((row, settlement, self.clock.now()))
+
+    @precondition(lambda self: self.ended)
+    @rule(pick=picks, state=st.sampled_from(["delivered", "filtered", "dead"]))
+    def settle_again(self, pick: int, state: Any) -> None:
+        lease = self.ended[pick % len(self.ended)]
+        self.run(self.spool.settle(lease, Settlement(state, "again")))
+
+    @precondition(any_leased)
+    @rule(pick=picks, seconds=st.integers(1, 60), done=digests, tried=st.booleans())
+    def park(self, pick: int, seconds: int, done: frozenset[bytes], tried: bool) -> None:
+        row, lease = self.leased(pick)
+        row.due, row.done, row.lease = self.clock.now() + seconds, row.done | done, None
+        if tried:
+            row.attempts += 1
+            row.first_attempt_at = row.first_attempt_at or self.clock.now()
+        parked = Parked(lease.id, row.due, row.attempts, row.first_attempt_at, row.done)
+        self.run(self.spool.park(parked))
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 99.0, WINDOW, 101.0, 250.0]))
+    def advance(self, seconds: float) -> None:
+        self.run(self.clock.advance(seconds))
+
+    @rule()
+    def reopen(self) -> None:
+        self.run(self.database.close())
+        self.open()
+
+    @rule()
+    def crash(self) -> None:
+        before = self.path
+        self.files += 1
+        copy_as_killed(before, self.path)
+        self.run(self.database.close())
+        self.open()
+
+    @invariant()
+    def the_queue_holds_what_is_pending_in_order_of_arrival(self) -> None:
+        rows = self.database.read("SELECT source, message_id, raw FROM events ORDER BY id")
+        events = [row.event for row in self.rows]
+        assert rows == [(event.source, event.message_id, event.raw) for event in events]
+
+    @invariant()
+    def the_ledger_says_what_happened_and_balances(self) -> None:
+        connection = open_for_reading(self.path)
+        found = read_counts(connection, self.clock.now())
+        letters = read_letters(connection, None, None, 1_000)
+        connection.close()
+        assert all(balances(each) for each in found.values())
+        for source in ("acme", "zoo"):
+            assert found.get(source, Counts()) == self.counts(source)
+        assert letters == [self.letter(*dead) for dead in reversed(self.in_order_of_id())]
+
+    def in_order_of_id(self) -> list[tuple[Row, Settlement, float]]:
+        def id_(dead: tuple[Row, Settlement, float]) -> int:
+            lease = dead[0].lease
+            assert lease is not None
+            return lease.id
+
+        return sorted(self.dead, key=id_)
+
+    def counts(self, source: str) -> Counts:
+        def reasons(outcome: str) -> dict[str, int]:
+            return {
+                key[2]: number
+                for key, number in self.ledger.items()
+                if key[:2] == (source, outcome)
+            }
+
+        times = [row.event.received_at for row in self.rows if row.event.source == source]
+        return Counts(
+            received=self.ledger[source, "received"],
+            rejected=reasons("rejected"),
+            duplicate=self.ledger[source, "duplicate"],
+            filtered=reasons("filtered"),
+            pending=len(times),
+            delivered=self.ledger[source, "delivered"],
+            dead=self.ledger[source, "dead"],
+            oldest_pending_seconds=self.clock.now() - min(times) if times else None,
+        )
+
+    def letter(self, row: Row, settlement: Settlement, died_at: float) -> DeadLetter:
+        assert row.lease is not None
+        event, raw, null = row.event, msgspec.Raw, msgspec.Raw(b"null")
+        request = (
+            b'{"method":"POST","url":"https://kochava.test/track",'
+            b'"headers":{"Kochava-Auth-Token":"(not kept)"},"body":"{\\"a\\":1}"}'
+        )
+        return DeadLetter(
+            id=row.lease.id,
+            source=event.source,
+            message_id=event.message_id,
+            type=event.type,
+            received_at=event.received_at,
+            died_at=died_at,
+            attempts=row.attempts + (settlement.request is not None),
+            reason=settlement.reason,
+            detail=settlement.detail,
+            request=raw(request) if settlement.request else null,
+            response=raw(msgspec.json.encode(REFUSAL)) if settlement.response else null,
+            message=raw(event.raw),
+        )
+
+    def teardown(self) -> None:
+        if hasattr(self, "database"):
+            self.run(self.database.close())
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+
+TestSpool = SpoolMachine.TestCase
+TestSpool.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, derandomize=True, database=None
+)
