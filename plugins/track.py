@@ -6,6 +6,7 @@ Rename events without writing code, with a table in config.toml:
     event_names = { "Item Purchased" = "Purchase" }
 """
 
+import re
 from typing import Any
 
 from proxy import (
@@ -61,6 +62,8 @@ IAD_KEYS = {
     "click_date": "iad-click-date",
     "conversion_date": "iad-conversion-date",
 }
+
+CURRENCY_CODE = re.compile("[A-Za-z]{3}")  # ISO 4217
 
 _renamed: dict[str, str] = {}
 
@@ -124,10 +127,11 @@ def _add_money(data: dict[str, Any], message: Track) -> None:
     if total is not None:
         fields["sum"] = total
     currency = text(properties.get("currency"))
-    if currency:
+    if currency is None:
+        if total is not None:
+            data["currency"] = "USD"
+    elif CURRENCY_CODE.fullmatch(currency):  # anything else would be a guess
         data["currency"] = currency.upper()
-    elif total is not None:
-        data["currency"] = "USD"
 
 
 def _add_campaign(data: dict[str, Any], campaign: Campaign | None) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -14,8 +15,8 @@ from proxy.errors import Problem
 from proxy.segment import Source
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 Name = Annotated[str, Meta(min_length=1)]
 
@@ -123,8 +124,8 @@ def find_problems(config: Config, file: str) -> list[Problem]:
         ("kochava.identity_link_url", config.kochava.identity_link_url),
         ("segment.api_url", config.segment.api_url),
     ):
-        if not url.startswith(("https://", "http://")):
-            problem(key, f"{url!r} is not a URL", "begin it with https:// (or http://)")
+        if not _is_url(url):
+            problem(key, f"{url!r} is not a URL", "begin it with https:// (or http://) and a host")
     delivery = config.delivery
     if delivery.retry_base_seconds > delivery.retry_max_seconds:
         problem(
@@ -141,6 +142,14 @@ def find_problems(config: Config, file: str) -> list[Problem]:
     _not_yet(config, problem)
     _sources(config.sources, problem)
     return problems
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an address, a port that is no number
+        return False
 
 
 def _not_yet(config: Config, problem: Any) -> None:
@@ -177,6 +186,9 @@ def _sources(sources: tuple[SourceConfig, ...], problem: Any) -> None:
             seen.setdefault(value, index)
     for index, source in enumerate(sources):
         place = f"sources[{index}]"
+        if source.write_key != source.write_key.strip() or ":" in source.write_key:
+            mend = "write the key alone: HTTP's Basic authentication cannot carry these"
+            problem(f"{place}.write_key", "has a colon, or space around it", mend)
         if bool(source.kochava_api_key) != bool(source.kochava_secret):
             missing = "kochava_secret" if source.kochava_api_key else "kochava_api_key"
             mend = "signing needs both; without both nothing is signed"

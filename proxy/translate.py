@@ -29,6 +29,9 @@ RESERVED_PREFIX: Final = "segment_"
 NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104  not an address to bind to
 
 _MAX_DEPTH = 8
+#: Characters of a joined name from which on it is not joined further: a long name before many keys
+#: would make a request of 26 MB out of a message of 29 KB.
+_MAX_JOINED = 100
 _AMOUNT = re.compile(  # "*+" never gives back: a run of spaces must not take quadratic time
     r"(?P<sign>[-+]?\s*+\$?|\$\s*+[-+]?)\s*+"
     r"(?P<number>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?P<power>[eE][-+]?\d+)?"
@@ -119,7 +122,8 @@ def event_data(fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` as Kochava takes them: flat, without nulls, reserved keys out of the way, and
     `sum` a number.
 
-    A nested object's keys are joined with "_"; a list becomes JSON text. A key that is written
+    A nested object's keys are joined with "_"; a list, or what is nested beyond reason, becomes
+    JSON text. A key that is written
     out wins over one that comes from joining or from the prefix.
     """
     flat = flatten(fields)
@@ -142,7 +146,8 @@ def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     for depth in range(_MAX_DEPTH):
         deeper: list[tuple[str, Any]] = []
         for key, value in level:
-            if isinstance(value, dict) and depth < _MAX_DEPTH - 1:
+            joins = depth < _MAX_DEPTH - 1 and len(key) <= _MAX_JOINED
+            if isinstance(value, dict) and joins:
                 deeper += ((f"{key}_{inner}", leaf) for inner, leaf in value.items())
             elif isinstance(value, dict | list):
                 flat.setdefault(key, msgspec.json.encode(value).decode())

@@ -68,6 +68,7 @@ def test_the_shipped_file_shows_every_key_there_is() -> None:
         ("kochava.track_url", ""),
         ("delivery.timeout_seconds", 0),
         ("delivery.timeout_seconds", float("nan")),
+        ("delivery.timeout_seconds", float("inf")),
         ("delivery.max_concurrency", 0),
         ("delivery.retry_base_seconds", -1),
         ("delivery.retry_horizon_hours", 0),
@@ -89,9 +90,26 @@ def test_the_ends_of_ranges_are_good() -> None:
 
 @pytest.mark.parametrize("key", ["kochava.track_url", "kochava.identity_link_url",
                                  "segment.api_url"])  # fmt: skip
-def test_a_url_must_begin_with_its_scheme(key: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "control.kochava.com/track/json",
+        "https://",
+        "https:///track",
+        "ftp://kochava.example",
+        "http://host:0x50/",
+        "http://[::1/",
+    ],
+)
+def test_a_url_has_a_scheme_and_a_host(key: str, url: str) -> None:
     table, name = key.split(".")
-    assert "not a URL" in refused(**{table: {name: "control.kochava.com/track/json"}})[key]
+    assert "not a URL" in refused(**{table: {name: url}})[key]
+
+
+@pytest.mark.parametrize("key", ["wk_acme\n", " wk", "wk:acme"])
+def test_a_write_key_that_no_client_could_send_is_refused(key: str) -> None:
+    found = refused({"write_key": key})
+    assert found == {"sources[0].write_key": "has a colon, or space around it"}
 
 
 def test_the_first_wait_cannot_be_longer_than_the_longest() -> None:

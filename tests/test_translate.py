@@ -108,6 +108,12 @@ def test_an_object_however_deep_becomes_text_at_last() -> None:
     assert '"leaf":1' in value
 
 
+def test_a_long_name_before_many_keys_does_not_make_a_huge_request() -> None:
+    """29 KB that would be joined to 26 MB, more than Kochava takes."""
+    fields = {"k" * 14_000: {f"{number:x}": 1 for number in range(1_900)}}
+    assert len(json.dumps(event_data(fields))) < 100_000
+
+
 @pytest.mark.parametrize(
     ("context", "version"),
     [

@@ -47,6 +47,7 @@ def list_(
 
 @dead.command()
 @config_option
+@click.option("--json", is_flag=True, expose_value=False, help="As it is always shown.")
 @click.argument("letter_id", type=int)
 def show(config_path: Path, letter_id: int) -> None:
     """Show one dead letter whole: message, reason, last request and answer."""

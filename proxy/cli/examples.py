@@ -62,10 +62,10 @@ def load_examples(folder: Path) -> list[tuple[str, bytes]]:
 
 
 async def send_examples(
-    examples: list[tuple[str, bytes]], port: int, write_key: str, narrator: Narrator
+    examples: list[tuple[str, bytes]], url: str, write_key: str, narrator: Narrator
 ) -> None:
-    """Posts each to /v1/<its type>, one after the other, each settled before the next is sent."""
-    base = f"http://127.0.0.1:{port}/v1"
+    """Posts each to URL/v1/<its type>, each settled before the next is sent."""
+    base = f"{url}/v1"
     authorization = "Basic " + b64encode(f"{write_key}:".encode()).decode()
     async with aiohttp.ClientSession(headers={"Authorization": authorization}) as session:
         for name, message in examples:

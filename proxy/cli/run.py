@@ -30,6 +30,8 @@ Messages = list[tuple[str, bytes]]
               "each.")  # fmt: skip
 def run(config_path: Path, with_sandbox: bool, examples: Path | None) -> None:
     """Serve until SIGTERM or Ctrl-C."""
+    if examples and not with_sandbox:
+        raise click.UsageError("--examples needs --sandbox: samples have no business at Kochava")
     config = load_or_exit(config_path)
     messages = load_examples(examples) if examples else []
     try:
@@ -58,12 +60,19 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
         await app.start()
         if examples:  # beside serving, so that a signal ends the process at once
             key = config.sources[0].write_key
-            sending = asyncio.create_task(send_examples(examples, app.port, key, narrator))
+            url = f"http://{_reachable(config.server.host)}:{app.port}"
+            sending = asyncio.create_task(send_examples(examples, url, key, narrator))
             sending.add_done_callback(_examples_ended)
         await app.serve()
     finally:
         if sandbox is not None:
             await sandbox.stop()
+
+
+def _reachable(host: str) -> str:
+    """The address to call for one that is listened on."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  not to bind to
+    return f"[{host}]" if ":" in host else host
 
 
 def _examples_ended(sending: asyncio.Task[None]) -> None:

@@ -23,6 +23,8 @@ from proxy.states import Fail, Filter
 #: Answers, for a source's name, which devices of this message's user are known.
 DevicesOf = Callable[[str, Message], Sequence[Device]]
 
+#: A plugin's fault stays with the one message, even if it is a call of sys.exit.
+PLUGIN_FAULTS: Final = (Exception, SystemExit)
 MAX_DETAIL: Final = 4_000  # characters of a traceback that a dead letter keeps
 
 
@@ -43,13 +45,15 @@ class Dispatcher:
         """Why this message goes no further, if it does not."""
         try:
             reason = self._plugins.hook.drop_reason(message=message, source=source)
-        except Exception as error:  # noqa: BLE001  a plugin's fault stays with this one message
+        except Filtered as filtered:
+            return Filter(filtered.reason)
+        except PLUGIN_FAULTS as error:
             return self._fail(error)
         if reason is None:
             return None
-        if not isinstance(reason, str):
+        if not isinstance(reason, str) or not reason:
             given = {"message": message, "source": source}
-            return self._wrong_answer("drop_reason", reason, "a str or None", given)
+            return self._wrong_answer("drop_reason", reason, "a reason or None", given)
         return Filter(reason)
 
     def map(self, message: Message, source: Source) -> Requests | Filter | Fail:
@@ -64,7 +68,7 @@ class Dispatcher:
             answer = getattr(self._plugins.hook, f"map_{message.type}")(**given)
         except Filtered as filtered:
             return Filter(filtered.reason)
-        except Exception as error:  # noqa: BLE001  as above
+        except PLUGIN_FAULTS as error:
             return self._fail(error)
         if answer is None:
             return Filter("unmapped")

@@ -191,7 +191,7 @@ def _in_file(name: str, origin: str, file: Path) -> Found:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Plugin files; a name that begins with "_" or "." is a helper's or an editor's."""
+    """Plugin files; one whose name begins with "_" or "." is left out."""
     return [file for file in sorted(folder.glob("*.py")) if not file.name.startswith(("_", "."))]
 
 
@@ -255,7 +255,7 @@ def _check_hooks(plugin: Plugin, manager: pluggy.PluginManager) -> None:
         marked += 1
         _check_hook(plugin, options.get("specname") or name, function, options)
     if not marked:
-        mend = "mark its hooks with @hookimpl, or begin the file's name with _ if it is a helper"
+        mend = "mark its hooks with @hookimpl, or begin the file's name with _ to leave it out"
         raise PluginError(Problem(plugin.file, "", "has no hooks", mend))
 
 

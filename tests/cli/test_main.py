@@ -52,6 +52,7 @@ def test_commands_to_come_are_named_as_such(cli: Cli, command: list[str]) -> Non
         ["sandbox", "--fail-status", "200"],
         ["sandbox", "--latency-ms", "-1"],
         ["run", "--examples", "no-such-folder"],
+        ["run", "--examples", "."],  # without --sandbox they would go to Kochava
     ],
     ids=" ".join,
 )

@@ -85,7 +85,7 @@ async def test_the_readme_shows_what_make_run_prints(
 ) -> None:
     running, narrator = app
     examples = load_examples(ROOT / "examples")
-    await send_examples(examples, running.port, SOURCE["write_key"], narrator)
+    await send_examples(examples, f"http://127.0.0.1:{running.port}", SOURCE["write_key"], narrator)
     printed = capsys.readouterr().out
     shown = blocks("text")[0]
     assert shown.place.startswith("README.md")

@@ -83,8 +83,10 @@ def test_a_long_traceback_is_cut_from_its_beginning(tmp_path: Path) -> None:
         ("campaign_context", "return {'id': '1'}",
          "campaign_context of plugin vip.py answered dict"),
         ("drop_reason", "return True", "drop_reason of plugin vip.py answered bool"),
+        ("drop_reason", "return ''", "drop_reason of plugin vip.py answered str, not a reason"),
     ],
-    ids=["dict", "text", "boolean", "None in a list", "generator", "campaign", "reason"],
+    ids=["dict", "text", "boolean", "None in a list", "generator", "campaign", "reason",
+         "no reason"],
 )  # fmt: skip
 def test_an_answer_of_the_wrong_type_names_hook_and_plugin(
     name: str, body: str, what: str, tmp_path: Path
@@ -143,6 +145,19 @@ def test_the_reason_to_drop_is_the_first_that_is_given(tmp_path: Path) -> None:
         )
         is None
     )
+
+
+def test_a_drop_reason_may_be_raised_too(tmp_path: Path) -> None:
+    body = "from proxy import Filtered; raise Filtered('staff')"
+    dispatch = dispatcher(tmp_path, vip=hook("drop_reason", body))
+    assert dispatch.drop_reason(make_message(), SOURCE) == Filter("staff")
+
+
+@pytest.mark.parametrize("name", ["drop_reason", "map_track"])
+def test_a_plugin_cannot_end_the_process(name: str, tmp_path: Path) -> None:
+    dispatch = dispatcher(tmp_path, vip=hook(name, "raise SystemExit(3)"))
+    ask = dispatch.drop_reason if name == "drop_reason" else dispatch.map
+    assert failed(ask(make_message(), SOURCE)).reason == "plugin_error:vip.py"
 
 
 def test_a_drop_reason_that_raises_is_a_fault_of_its_plugin(tmp_path: Path) -> None:

@@ -55,3 +55,7 @@ def copy_as_killed(path: Path, to: Path) -> None:
     wal = path.with_name(path.name + "-wal")
     if wal.exists():
         shutil.copy(wal, to.with_name(to.name + "-wal"))
+
+
+def wal_size(path: Path) -> int:
+    return path.with_name(path.name + "-wal").stat().st_size

@@ -19,7 +19,7 @@ from proxy.spool import sqlite
 from proxy.spool.ledger import balances
 from proxy.spool.sqlite import SqliteSpool
 from tests.spool.conftest import OpenDatabase
-from tests.spool.helpers import copy_as_killed, counts, events, pending
+from tests.spool.helpers import copy_as_killed, counts, events, pending, wal_size
 from tests.support import FakeClock
 
 ROUNDS = 6
@@ -72,11 +72,10 @@ async def test_a_torn_wal_costs_only_what_was_torn(
     spool: SqliteSpool, database: Database, clock: FakeClock, tmp_path: Path, seed: int
 ) -> None:
     """A power cut can leave the end of a file unwritten that was never synced."""
-    wal = Path(f"{database.path}-wal")
     sizes: list[int] = []
     for number in range(40):
         await spool.append("acme", events(f"m-{number}", size=3_000), {"bad_request": 1})
-        sizes.append(wal_size(wal))
+        sizes.append(wal_size(database.path))
     chance = random.Random(seed)
     for attempt in range(8):
         cut = chance.randrange(sizes[-1])
@@ -89,10 +88,6 @@ async def test_a_torn_wal_costs_only_what_was_torn(
         await SqliteSpool(reopened, clock, 86_400).append("acme", events("next"), {})
         assert balances(counts(torn))
         await reopened.close()
-
-
-def wal_size(wal: Path) -> int:
-    return wal.stat().st_size
 
 
 def tear(path: Path, to: Path, cut: int, garbage: bytes) -> None:

@@ -15,7 +15,7 @@ from proxy.errors import StorageBroken, StorageFull
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
 from tests.spool.conftest import DAY, OpenDatabase
-from tests.spool.helpers import counts, events, ids, lease_now, pending
+from tests.spool.helpers import counts, events, ids, lease_now, pending, wal_size
 from tests.support import FakeClock
 
 
@@ -130,6 +130,7 @@ class TestFailure:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         await database.close()
         assert len(alarms) == 1
+        assert wal_size(database.path) > 0
         assert pending(open_database(database.path)) == taken
 
     async def test_a_file_that_cannot_be_read_is_broken_for_the_forwarder_too(
