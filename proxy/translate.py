@@ -67,7 +67,7 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
         "device_ver": "" if user_agent else device_version(context),
     }
     address = text(context.get("ip"))
-    if address and address != NO_ADDRESS and _is_address(address):
+    if address and address != NO_ADDRESS and is_address(address):
         data["origination_ip"] = address
     version = text(section(context, "app").get("version"))
     if version:
@@ -79,7 +79,8 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
     return data
 
 
-def _is_address(value: str) -> bool:
+def is_address(value: str) -> bool:
+    """Whether this is an IP address of either version."""
     try:
         ipaddress.ip_address(value)
     except ValueError:

@@ -6,6 +6,8 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from proxy.translate import is_address
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:]+))(?::\d+)?", re.ASCII)
@@ -28,7 +30,7 @@ class TrustedProxies:
         address = peer
         while address is not None and self._trusts(address) and hops:
             hop = _without_port(hops.pop())
-            if not _is_address(hop):
+            if not is_address(hop):
                 break
             address = hop
         return address
@@ -45,11 +47,3 @@ def _without_port(hop: str) -> str:
     """Azure's Application Gateway writes "address:port", an IPv6 address in brackets."""
     match = _WITH_PORT.fullmatch(hop)
     return (match[1] or match[2]) if match else hop
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
