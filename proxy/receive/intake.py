@@ -19,9 +19,10 @@ from proxy.event import Event, Facts
 #: batches beyond the 500,000 that "500 KB" may be read as.
 MAX_MESSAGE: Final = 32 * 1024
 MAX_BATCH: Final = 512_000
-
-
-_MAX_DEPTH: Final = 200  # of a message; the decoder gives up at the interpreter's 1,000
+TOO_DEEP: Final = "the JSON is nested too deeply"
+#: Of a message. The decoder gives up only at the interpreter's limit, which differs by version, and
+#: what is read at the edge of it may not be written again.
+_MAX_DEPTH: Final = 200
 _ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
 # A string without its end still is one token: looking for it again from every escaped quote in it
 # would take hours.
@@ -86,6 +87,8 @@ def read_message(body: bytes) -> tuple[bytes, object]:
 
     """
     raw = _mended(body)
+    if is_deep(raw):
+        raise RequestRefused(400, "bad_request", TOO_DEEP)
     return raw, _read(raw, _keyed, "a message is an object").write_key
 
 
@@ -103,9 +106,24 @@ def _read(body: bytes, decoder: msgspec.json.Decoder[Any], shape: str) -> Any:
     except msgspec.ValidationError as error:
         raise RequestRefused(400, "bad_request", f"{shape}: {error}") from None
     except RecursionError:
-        raise RequestRefused(400, "bad_request", "the JSON is nested too deeply") from None
+        raise RequestRefused(400, "bad_request", TOO_DEEP) from None
     except UNREADABLE as error:
         raise RequestRefused(400, "bad_request", f"the body is not JSON: {error}") from None
+
+
+def is_deep(raw: bytes) -> bool:
+    """Whether a message is nested beyond what any real one is."""
+    if raw.count(b"{") + raw.count(b"[") <= _MAX_DEPTH:
+        return False
+    depth = 0
+    for token in _TOKENS.finditer(raw):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                return True
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+    return False
 
 
 def without_deep_items(body: bytes) -> bytes:
@@ -174,6 +192,8 @@ def _take(
         try:
             if len(raw) > MAX_MESSAGE:
                 raise Refused("message_too_large")
+            if is_deep(raw):
+                raise Refused("bad_request")
             wire = read_wire(raw, type_)
         except Refused as refused:
             rejected[refused.reason] += 1

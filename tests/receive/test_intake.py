@@ -123,6 +123,19 @@ async def test_a_message_beyond_reading_is_refused_alone(door: Door, value: byte
     assert door.counts().rejected == {"bad_request": 1}
 
 
+@pytest.mark.parametrize(("depth", "kept"), [(200, True), (201, False)])
+async def test_a_message_may_be_nested_two_hundred_deep(door: Door, depth: int, kept: bool) -> None:
+    """The same on every Python: their own limits differ. Brackets in text are no nesting."""
+    lists = depth - 2  # inside the message and its properties
+    value = b"[" * lists + b'"' + b"[" * 300 + b'"' + b"]" * lists
+    message = b'{"type":"track","event":"e","userId":"u","properties":{"a":' + value + b"}}"
+    single = await door.post("/v1/track", message)
+    batch = await door.post("/v1/batch", b'{"batch":[' + message + b"]}")
+    assert (single.status, batch.status) == (200 if kept else 400, 200)
+    assert len(door.raws()) == (2 if kept else 0)
+    assert door.counts().rejected == ({} if kept else {"bad_request": 1})
+
+
 async def test_the_facts_of_a_batch_are_kept_beside_each_message(door: Door) -> None:
     body = (
         b'{"batch":[%b],"sentAt":"2026-01-01T00:00:00Z","writeKey":"%b",'
