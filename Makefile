@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CLIENTS := $(VENV)/clients
 
-.PHONY: run test lint format lock clean
+.PHONY: run test lint format lock fuzz clean
 
 run: $(VENV)/run.stamp  ## serve with a sandbox, and show the examples going through
 	$(BIN)/kochava-proxy run --sandbox --examples examples
 
-test: lint  ## everything that must hold
+test: lint $(CLIENTS)/python-1.4.stamp $(CLIENTS)/node.stamp  ## everything that must hold
 	$(BIN)/pytest
 
 lint: $(VENV)/dev.stamp
@@ -26,6 +27,12 @@ lock:  ## resolve the dependencies anew; needs uv
 	    --no-emit-index-url --no-header pyproject.toml --group build -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	    --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements-dev.lock
+	echo analytics-python==1.4.post1 | uv pip compile -q --universal --python-version 3.11 \
+	    --generate-hashes --no-annotate --no-emit-index-url --no-header -c requirements-dev.lock \
+	    - -o tests/clients/python-1.4.lock
+
+fuzz: $(VENV)/dev.stamp  ## hostile requests by the hundred thousand; SEED=2 for others
+	$(BIN)/python -m tests.hostile.fuzz --requests 100000 --seed $(or $(SEED),1)
 
 clean:
 	rm -rf $(VENV) data build *.egg-info
@@ -43,3 +50,16 @@ $(VENV)/run.stamp: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The clients that tests/clients runs, each lot in a place of its own: the old Python client does
+# not go together with the new one.
+$(CLIENTS)/python-1.4.stamp: tests/clients/python-1.4.lock
+	$(PYTHON) -m venv --clear $(@:.stamp=)
+	$(@:.stamp=)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Node's clients are extra. Where there is no node (18 or newer) or no npm, or npm's registry cannot
+# be reached, the tests with them are skipped and say so; the next `make test` tries again, since
+# there is then no stamp. Anything else that goes wrong fails here.
+$(CLIENTS)/node.stamp: tests/clients/node/package.json tests/clients/node/package-lock.json
+	@sh tests/clients/node/install.sh tests/clients/node $(@:.stamp=)

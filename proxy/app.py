@@ -21,13 +21,19 @@ from proxy.database import Database
 from proxy.deliver.encode import Encoder
 from proxy.deliver.forwarder import Forwarder
 from proxy.deliver.transport import AiohttpTransport
-from proxy.errors import StorageBroken, StorageError
+from proxy.errors import ConfigError, StorageBroken, StorageError
 from proxy.identities import known
 from proxy.mapping.observers import PluginObservers
 from proxy.mapping.plugins import Plugins
 from proxy.pipeline import Pipeline
-from proxy.receive import health
+from proxy.receive import health, openapi
+from proxy.receive.browser import MAX_LINE, BrowserApi, allow_origins
+from proxy.receive.door import Door
+from proxy.receive.listener import IDLE_SECONDS, Listener
+from proxy.receive.protocol import Runner
+from proxy.receive.settings import SettingsApi
 from proxy.receive.tracking import TrackingApi, answer_in_json
+from proxy.receive.webhook import WebhookApi
 from proxy.spool import purpose, sqlite
 
 #: Together under 25 s, after which most supervisors kill.
@@ -52,11 +58,16 @@ class App:
     ) -> None:
         """`base` is the folder of the config file; relative paths start there. `sandbox` says
         that the config points at one.
+
+        Raises:
+            ConfigError: the TLS certificate or its key cannot be used.
+
         """
         self._config = config
         self._base = base
         self._plugins = plugins
         self._sandbox = sandbox
+        self._listener = Listener(config.server, base)
         self._clock = clock or SystemClock()
         self._chance = chance or system_chance()
         self._stop = asyncio.Event()
@@ -66,7 +77,7 @@ class App:
     @property
     def port(self) -> int:
         """The port that is listened on, for configs that leave the choice to the system (0)."""
-        return int(self._runner.addresses[0][1])
+        return self._listener.port
 
     async def start(self) -> None:
         """Opens the spool, begins to deliver what it holds, then begins to listen.
@@ -104,10 +115,10 @@ class App:
         )
         self._forwarding = asyncio.create_task(self._forwarder.run())
         self._forwarding.add_done_callback(self._forwarding_ended)
-        self._runner = _runner(TrackingApi(config, spool, self._clock), self._ready)
+        self._runner = build_runner(config, Door(config, spool, self._clock), self._ready)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, config.server.host, config.server.port).start()
+            await self._listener.start(self._runner)
         except OSError:
             await self._close()
             raise
@@ -116,6 +127,17 @@ class App:
 
     def _ready(self) -> str | None:
         return self._not_ready
+
+    def reload(self) -> None:
+        """Takes a new certificate, if there is one; safe to call from a signal handler."""
+        if not self._config.server.tls_certificate:
+            return
+        try:
+            self._listener.load_certificate()
+        except ConfigError as error:
+            _log.error("certificate_not_loaded", error=str(error))
+        else:
+            _log.info("certificate_loaded")
 
     def request_stop(self) -> None:
         """Asks `serve` to end; safe to call from a signal handler, more than once."""
@@ -138,6 +160,7 @@ class App:
 
     async def _close(self) -> None:
         self._not_ready = "stopping"
+        self._listener.close()
         await self._runner.cleanup()
         await self._forwarder.stop(DELIVERY_GRACE_SECONDS)
         await asyncio.gather(self._forwarding, return_exceptions=True)
@@ -158,13 +181,21 @@ class App:
         self.request_stop()
 
 
-def _runner(api: TrackingApi, not_ready: health.NotReady) -> web.AppRunner:
-    app = web.Application(middlewares=[answer_in_json])
-    api.add_routes(app)
+def build_runner(
+    config: Config, door: Door, not_ready: health.NotReady, idle_seconds: float = IDLE_SECONDS
+) -> web.AppRunner:
+    """Everything that is served, not yet listening."""
+    app = web.Application(middlewares=[allow_origins, answer_in_json])
+    TrackingApi(door).add_routes(app)
+    BrowserApi(door).add_routes(app)
+    SettingsApi(door, config.server.public_url).add_routes(app)
+    WebhookApi(door, config).add_routes(app)
+    openapi.add_routes(app)
     health.add_routes(app, not_ready)
-    return web.AppRunner(
+    return Runner(
         app,
-        access_log=None,
         auto_decompress=False,  # receive/body.py inflates, within its limit
+        keepalive_timeout=idle_seconds,
+        max_line_size=MAX_LINE,
         shutdown_timeout=REQUEST_GRACE_SECONDS,
     )

@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from proxy.config import Config, PluginSettings, Section, find_problems
+from proxy.config import Config, PluginSettings, Section
+from proxy.configrules import find_problems
 from proxy.errors import ConfigError, Problem
 
 _S = TypeVar("_S", bound=Section)

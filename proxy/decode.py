@@ -15,9 +15,11 @@ import msgspec
 
 from proxy.errors import Refused
 from proxy.event import Event, Facts
-from proxy.segment import Alias, Group, Identify, Message, Page, Screen, Track
+from proxy.segment import Alias, Delete, Group, Identify, Message, Page, Screen, Track
 
 TYPES: Final = frozenset({"track", "identify", "page", "screen", "group", "alias"})
+
+MAX_MESSAGE_ID: Final = 100  # characters that an id stays below (docs: "Spec: Common Fields")
 
 #: Libraries that run on the user's own device, by a part of `context.library.name`. Segment fills
 #: `context.ip` from the connection for these and for no others (docs: HTTP API, "Context").
@@ -95,9 +97,9 @@ def mend_surrogates(body: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: b"\\ufffd" if match["lone"] else match[0], body)
 
 
-def read_wire(raw: bytes, type_: str | None = None) -> Wire:
+def read_wire(raw: bytes, type_: str | None = None, *, deletions: bool = False) -> Wire:
     """One message, checked. `type_` is the call that the request's path names; a message of a
-    batch names its own.
+    batch names its own. With `deletions` it may also be a request to forget a user.
 
     Raises:
         Refused: with Segment's name for what is wrong.
@@ -112,15 +114,17 @@ def read_wire(raw: bytes, type_: str | None = None) -> Wire:
         raise Refused("bad_request") from None
     if type_ is not None:
         wire.type = type_
-    _check(wire)
+    _check(wire, deletions=deletions)
     return wire
 
 
-def _check(wire: Wire) -> None:
+def _check(wire: Wire, *, deletions: bool) -> None:
     if not wire.type:
         raise Refused("missing_type")
-    if wire.type not in TYPES:
+    if wire.type not in TYPES and not (deletions and wire.type == Delete.type):
         raise Refused("invalid_type")
+    if len(wire.message_id or "") >= MAX_MESSAGE_ID:
+        raise Refused("message_id_too_long")
     if not wire.user_id and not wire.anonymous_id:
         raise Refused("no_user_anon_id")
     if wire.type == "track" and not wire.event:
@@ -158,7 +162,7 @@ def decode_event(event: Event) -> Message:
         Refused: the row is not one that this door would have let in (a foreign or torn row).
 
     """
-    wire = read_wire(event.raw, event.type)
+    wire = read_wire(event.raw, event.type, deletions=True)
     try:
         facts = _facts.decode(event.facts) if event.facts else Facts()
         context = _merge(_optional(facts.context), wire.context or {})
@@ -191,6 +195,8 @@ def _message(wire: Wire, **common: Any) -> Message:
             return Page(name=wire.name or None, properties=_with_category(wire), **common)
         case "group":
             return Group(group_id=wire.group_id or "", traits=traits, **common)
+        case "delete":
+            return Delete(**common)
         case _:
             return Alias(previous_id=wire.previous_id or "", **common)
 

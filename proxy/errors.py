@@ -73,13 +73,16 @@ class Refused(ProxyError):
 
 
 class RequestRefused(ProxyError):
-    """A whole request is not acceptable: the status, a code for machines, words for people."""
+    """A whole request is not acceptable: the status, a code for machines, words for people.
+    `retry_after` is in seconds, for 429 and 503.
+    """
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after: float = 5.0) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 class StorageError(ProxyError):

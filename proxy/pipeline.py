@@ -16,8 +16,8 @@ from proxy.event import Event
 from proxy.identities.known import KnownDevices
 from proxy.mapping.dispatch import Dispatcher, Requests
 from proxy.mapping.plugins import Plugins
-from proxy.segment import Message, Source
-from proxy.states import Decision, Deliver, Fail, Hold, Planned
+from proxy.segment import Delete, Message, Source
+from proxy.states import Decision, Deliver, Fail, Filter, Hold, Planned
 
 #: Called with the name of a stage and what came out of it.
 Trace = Callable[[str, object], None]
@@ -59,6 +59,9 @@ class Pipeline:
         return Prepared(message, self._decide(message, source))
 
     def _decide(self, message: Message, source: Source) -> Decision:
+        if isinstance(message, Delete):
+            self._known.forget(source.name, message)
+            return Filter("deletion")
         dropped = self._dispatcher.drop_reason(message, source)
         if dropped is not None:
             return dropped

@@ -84,6 +84,14 @@ class Alias(Message, frozen=True, kw_only=True):
     previous_id: str
 
 
+class Delete(Message, frozen=True, kw_only=True):
+    """A user is to be forgotten; Segment's Webhook destination passes deletion requests on. No
+    mapping hook is asked: the proxy forgets the user's devices, and Kochava is told nothing.
+    """
+
+    type: ClassVar[str] = "delete"
+
+
 class Postback(msgspec.Struct, frozen=True, kw_only=True):
     """An install postback from Kochava; `fields` holds its parameters as they came."""
 

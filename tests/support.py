@@ -12,7 +12,7 @@ import msgspec
 from proxy.config import Config
 from proxy.configfile import read_config
 from proxy.event import Event
-from proxy.segment import Alias, Group, Identify, Message, Page, Screen, Track
+from proxy.segment import Alias, Delete, Group, Identify, Message, Page, Screen, Track
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
@@ -100,6 +100,7 @@ def make_message(type_: str = "track", **fields: Any) -> Message:
         "page": (Page, {"name": None, "properties": {}}),
         "group": (Group, {"group_id": "g-1", "traits": {}}),
         "alias": (Alias, {"previous_id": "p-1"}),
+        "delete": (Delete, {}),
     }
     class_, own = types[type_]
     moment = datetime.fromtimestamp(NOW, UTC)

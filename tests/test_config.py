@@ -1,4 +1,4 @@
-"""The shipped file, and the values that do not go together."""
+"""The shipped file, the ranges of values, and secrets that stay secret."""
 
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ def test_the_shipped_file_shows_every_key_there_is() -> None:
         ("server.port", 65_536),
         ("server.port", -1),
         ("server.host", ""),
+        ("server.max_connections_per_address", -1),
+        ("spool.high_water_megabytes", -1),
+        ("spool.high_water_hours", float("inf")),
         ("spool.path", ""),
         ("spool.backend", "redis"),
         ("spool.replicas", 0),
@@ -84,76 +87,31 @@ def test_a_value_out_of_range_is_refused(key: str, value: object) -> None:
 
 
 def test_the_ends_of_ranges_are_good() -> None:
-    config = make_config(server={"port": 0}, delivery={"dedup_window_hours": 0})
-    assert (config.server.port, config.delivery.dedup_window_hours) == (0, 0)
-
-
-@pytest.mark.parametrize("key", ["kochava.track_url", "kochava.identity_link_url",
-                                 "segment.api_url"])  # fmt: skip
-@pytest.mark.parametrize(
-    "url",
-    [
-        "control.kochava.com/track/json",
-        "https://",
-        "https:///track",
-        "ftp://kochava.example",
-        "http://host:0x50/",
-        "http://[::1/",
-    ],
-)
-def test_a_url_has_a_scheme_and_a_host(key: str, url: str) -> None:
-    table, name = key.split(".")
-    assert "not a URL" in refused(**{table: {name: url}})[key]
-
-
-@pytest.mark.parametrize("key", ["wk_acme\n", " wk", "wk:acme"])
-def test_a_write_key_that_no_client_could_send_is_refused(key: str) -> None:
-    found = refused({"write_key": key})
-    assert found == {"sources[0].write_key": "has a colon, or space around it"}
-
-
-def test_the_first_wait_cannot_be_longer_than_the_longest() -> None:
-    found = refused(delivery={"retry_base_seconds": 10, "retry_max_seconds": 5})
-    assert list(found) == ["delivery.retry_base_seconds"]
-
-
-def test_trusted_proxies_are_addresses_or_networks() -> None:
-    good = make_config(server={"trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]})
-    assert len(good.server.trusted_proxies) == 3
-    found = refused(server={"trusted_proxies": ["10.0.0.0/8", "load-balancer"]})
-    assert found == {"server.trusted_proxies[1]": "'load-balancer' is neither"}
-
-
-@pytest.mark.parametrize("key", ["name", "write_key"])
-def test_two_sources_cannot_share(key: str) -> None:
-    other = {"name": "other", "write_key": "wk_other", "kochava_app_id": "ko", key: SOURCE[key]}
-    assert refused(sources=[SOURCE, other]) == {
-        f"sources[1].{key}": f"is the same as sources[0].{key}"
+    off = {
+        "server": {"port": 0, "max_connections_per_address": 0},
+        "spool": {"high_water_megabytes": 0, "high_water_hours": 0},
+        "delivery": {"dedup_window_hours": 0},
     }
+    config = make_config({"rate_limit": 0}, **off)
+    for table, keys in off.items():
+        for key, value in keys.items():
+            assert getattr(getattr(config, table), key) == value
+    assert config.sources[0].rate_limit == 0
 
 
-@pytest.mark.parametrize(
-    ("given", "missing"),
-    [("kochava_api_key", "kochava_secret"), ("kochava_secret", "kochava_api_key")],
-)
-def test_signing_needs_both_of_its_keys(given: str, missing: str) -> None:
-    assert list(refused({given: "hush"})) == [f"sources[0].{missing}"]
+def test_one_key_or_several_are_read_alike() -> None:
+    one, several = ({"write_key": key, "webhook_secret": key, "webhook_token": "t"}
+                    for key in ("a", ["a", "b"]))  # fmt: skip
+    assert make_config(one).sources[0].write_keys == ("a",)
+    assert make_config(several).sources[0].write_keys == ("a", "b")
+    assert make_config(one).sources[0].webhook_secrets == ("a",)
+    assert make_config(several).sources[0].webhook_secrets == ("a", "b")
+    assert make_config().sources[0].webhook_secrets == ()
 
 
-@pytest.mark.parametrize(
-    ("app_id", "key"),
-    [
-        ("", "sources[0].kochava_app_id"),
-        ({}, "sources[0].kochava_app_id"),
-        ({"ios": "ko", "windows": "ko"}, "sources[0].kochava_app_id"),
-        ({"iOS": "ko"}, "sources[0].kochava_app_id"),
-        ({"ios": "ko", "android": ""}, "sources[0].kochava_app_id.android"),
-        (5, "sources[0].kochava_app_id"),
-    ],
-    ids=repr,
-)
-def test_an_app_id_that_names_no_app_is_refused(app_id: object, key: str) -> None:
-    assert list(refused({"kochava_app_id": app_id})) == [key]
+@pytest.mark.parametrize("limit", [-1, "5", float("nan"), float("inf")], ids=repr)
+def test_a_rate_limit_is_a_number_of_messages(limit: object) -> None:
+    assert list(refused({"rate_limit": limit})) == ["sources[0].rate_limit"]
 
 
 def test_one_platform_is_enough() -> None:
@@ -161,28 +119,6 @@ def test_one_platform_is_enough() -> None:
     assert (source.app_id("ios"), source.app_id("android"), source.app_id(None)) == (
         "ko", None, None,
     )  # fmt: skip
-
-
-def test_without_a_source_nothing_can_be_received() -> None:
-    assert refused(sources=[]) == {"sources": "there is no source"}
-
-
-@pytest.mark.parametrize(
-    ("table", "key"),
-    [
-        ({"server": {"workers": 2}}, "server.workers"),
-        ({"server": {"tls_certificate": "c.pem"}}, "server.tls_certificate"),
-        ({"server": {"tls_key": "k.pem"}}, "server.tls_certificate"),
-        ({"spool": {"backend": "nats", "url": "nats://127.0.0.1"}}, "spool.backend"),
-        ({"delivery": {"transport": "curl"}}, "delivery.transport"),
-        ({"console": {"token": "t"}}, "console.token"),
-        ({"source": {"webhook_token": "t"}}, "sources[0].webhook_token"),
-        ({"source": {"postback_token": "t"}}, "sources[0].postback_token"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_does_not_stand_yet_is_refused_by_name(table: dict[str, Any], key: str) -> None:
-    assert refused(**table) == {key: "is not available in this version"}
 
 
 def test_no_secret_is_ever_shown() -> None:

@@ -67,7 +67,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(
          "Expected `object`, got `int` - at `plugins.settings[...]`",
          'write [plugins.settings."NAME OF THE PLUGIN"] above its keys'),
         ({"sources": [{**SOURCE, "write_key": 5}]}, "sources[0].write_key",
-         "Expected `str`, got `int`", 'write write_key = "..."'),
+         "Expected `str | array`, got `int`", 'write write_key = "..."'),
     ],
     ids=["text for a number", "boolean for a number", "text for a list", "number in a list",
          "text for a boolean", "value for a table", "list for a table", "number for settings",

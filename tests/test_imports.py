@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 
 #: From the ground up. A module may import modules of its own floor's room and of floors below.
 GROUND = {
-    "clock", "config", "configfile", "database", "decode", "device", "errors", "event", "kochava",
+    "clock", "config", "configfile", "configrules", "database", "decode", "device", "errors",
+    "event", "kochava",
     "occasionally", "segment", "states", "translate",
 }  # fmt: skip
 ROOMS = {"deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}

@@ -87,7 +87,7 @@ def test_an_event_of_a_source_that_left_the_config_is_held() -> None:
         pytest.param({"facts": b"{"}, id="torn facts"),
         pytest.param({"facts": b'{"context":7}'}, id="foreign facts"),
         pytest.param({"facts": b"\xff"}, id="facts that are no text"),
-        pytest.param({"type": "delete"}, id="unknown type"),
+        pytest.param({"type": "refund"}, id="unknown type"),
         pytest.param({"type": ""}, id="no type"),
         pytest.param({"received_at": float("nan")}, id="no time"),
         pytest.param({"received_at": 1e300}, id="a time beyond all calendars"),

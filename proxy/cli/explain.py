@@ -137,7 +137,7 @@ def explain_message(
 def _source(config: Config, name: str | None, key: object) -> str:
     names = [source.name for source in config.sources]
     if name is None:
-        return next((each.name for each in config.sources if each.write_key == key), names[0])
+        return next((each.name for each in config.sources if key in each.write_keys), names[0])
     if name not in names:
         raise click.BadParameter(f"no source {name!r}; there are: {', '.join(names)}")
     return name

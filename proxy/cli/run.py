@@ -56,10 +56,11 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, app.request_stop)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.start()
         if examples:  # beside serving, so that a signal ends the process at once
-            key = config.sources[0].write_key
+            key = config.sources[0].write_keys[0]
             url = f"http://{_reachable(config.server.host)}:{app.port}"
             sending = asyncio.create_task(send_examples(examples, url, key, narrator))
             sending.add_done_callback(_examples_ended)

@@ -10,9 +10,10 @@ it is settled, so that no crash loses the fact and keeps the settlement.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 import apsw
@@ -68,6 +69,7 @@ class KnownDevices:
         self._write = write
         self._clock = clock
         self._unwritten: dict[Person, dict[str, Device]] = {}
+        self._forgotten: Counter[Person] = Counter()  # but still on the disk
         self._recent: OrderedDict[tuple[Person, str], tuple[bytes, float]] = OrderedDict()
 
     def learn(self, source: str, message: Message) -> None:
@@ -82,6 +84,24 @@ class KnownDevices:
             for person in _persons(source, message):
                 self._add(person, device)
 
+    def forget(self, source: str, message: Message) -> None:
+        """Everything about the user of a message."""
+        for person in _persons(source, message):
+            for device in self._find(person):
+                self._recent.pop((person, _key(device)), None)
+            self._unwritten.pop(person, None)
+            self._forgotten[person] += 1
+            if self._write is not None:
+                deleted = self._write(partial(_delete, person=person), must_land=True)
+                deleted.add_done_callback(partial(self._deleted, person))
+
+    def _deleted(self, person: Person, future: asyncio.Future[None]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # as in `_store`
+        self._forgotten[person] -= 1
+        if not self._forgotten[person]:
+            del self._forgotten[person]
+
     def devices_of(self, source: str, message: Message) -> list[Device]:
         """The devices known of this message's user, each once, the last learnt first."""
         found: dict[str, Device] = {}
@@ -92,6 +112,8 @@ class KnownDevices:
 
     def _find(self, person: Person) -> list[Device]:
         found = dict(reversed(self._unwritten.get(person, {}).items()))
+        if person in self._forgotten:
+            return list(found.values())[:MAX_DEVICES]
         rows = self._read(
             "SELECT details FROM devices WHERE source = ? AND person = ?"
             " ORDER BY seen_at DESC LIMIT ?",
@@ -140,6 +162,10 @@ class KnownDevices:
 
         assert self._write is not None  # the caller has looked
         self._write(job, must_land=True).add_done_callback(written)
+
+
+def _delete(cursor: apsw.Cursor, person: Person) -> None:
+    cursor.execute("DELETE FROM devices WHERE source = ? AND person = ?", person)
 
 
 def _persons(source: str, message: Message) -> list[Person]:

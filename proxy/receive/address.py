@@ -28,16 +28,17 @@ class TrustedProxies:
         """
         hops = [hop.strip() for header in forwarded_for for hop in header.split(",")]
         address = peer
-        while address is not None and self._trusts(address) and hops:
+        while address is not None and self.trusts(address) and hops:
             hop = _without_port(hops.pop())
             if not is_address(hop):
                 break
             address = hop
         return address
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str | None) -> bool:
+        """Whether an address is one of a trusted proxy."""
         try:
-            parsed = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(address or "")
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)

@@ -7,11 +7,13 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
 
-from proxy.decode import UNREADABLE, mend_surrogates, read_wire
+from proxy.decode import UNREADABLE, Wire, mend_surrogates, read_wire
 from proxy.errors import Refused, RequestRefused
 from proxy.event import Event, Facts
 
@@ -19,14 +21,22 @@ from proxy.event import Event, Facts
 #: batches beyond the 500,000 that "500 KB" may be read as.
 MAX_MESSAGE: Final = 32 * 1024
 MAX_BATCH: Final = 512_000
+MAX_MESSAGES: Final = 2_500  # of a batch; Segment answers 200 all the same
 TOO_DEEP: Final = "the JSON is nested too deeply"
 #: Of a message. The decoder gives up only at the interpreter's limit, which differs by version, and
 #: what is read at the edge of it may not be written again.
 _MAX_DEPTH: Final = 200
 _ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
+_ARRAY_ITEM_DEPTH: Final = 2  # [{ ... }]
 # A string without its end still is one token: looking for it again from every escaped quote in it
-# would take hours.
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+# would take hours. Brackets come in runs, since half a megabyte of them would else take long too.
+_STRING: Final = rb'"(?:[^"\\]|\\.)*+"?'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_TOKENS = re.compile(_STRING + rb"|[\[{]+|[\]}]+", re.DOTALL)
+_OPENING: Final = b"[{"
+_CLOSING: Final = b"]}"
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(_OPENING + _CLOSING))
+_STEPS: Final = dict.fromkeys(_OPENING, 1) | dict.fromkeys(_CLOSING, -1)
 
 
 class Batch(msgspec.Struct, rename="camel"):
@@ -34,7 +44,7 @@ class Batch(msgspec.Struct, rename="camel"):
 
     batch: list[msgspec.Raw] = []
     write_key: Any = None
-    sent_at: Any = None
+    sent_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     integrations: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -51,7 +61,9 @@ class Intake(msgspec.Struct, frozen=True):
 
 
 _batch = msgspec.json.Decoder(Batch)
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 _keyed = msgspec.json.Decoder(_Keyed)
+_text = msgspec.json.Decoder(str)
 _object = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
 
@@ -68,15 +80,34 @@ def read_batch(body: bytes) -> Batch:
         RequestRefused: 400, this is not JSON, or no batch.
 
     """
-    body = _mended(body)
     shape = 'a batch is an object with a list "batch"'
-    try:
-        batch: Batch = _batch.decode(body)
-    except RecursionError:
-        batch = _read(without_deep_items(body), _batch, shape)
-    except UNREADABLE:
-        batch = _read(body, _batch, shape)
+    batch: Batch = _read_items(mended(body), _batch, shape, _ITEM_DEPTH)
     return batch
+
+
+def read_array(body: bytes) -> Batch:
+    """A batch that is nothing but its messages.
+
+    Raises:
+        RequestRefused: 400, this is no JSON array.
+
+    """
+    return Batch(batch=_read_items(mended(body), _array, "an array", _ARRAY_ITEM_DEPTH))
+
+
+def first_item(body: bytes) -> bytes:
+    """The first element of an array, byte for byte; nothing if it is no object and no list."""
+    begin = body.index(b"[") + 1
+    depth = 0
+    for token in _TOKENS.finditer(body, begin):
+        if not depth and (
+            body[token.start()] not in _OPENING or body[begin : token.start()].strip()
+        ):
+            break
+        depth += _STEPS.get(token[0][0], 0) * len(token[0])
+        if depth <= 0:
+            return body[begin : token.end() + depth].strip()
+    return b""
 
 
 def read_message(body: bytes) -> tuple[bytes, object]:
@@ -86,18 +117,28 @@ def read_message(body: bytes) -> tuple[bytes, object]:
         RequestRefused: 400, this is not a JSON object.
 
     """
-    raw = _mended(body)
+    raw = mended(body)
     if is_deep(raw):
         raise RequestRefused(400, "bad_request", TOO_DEEP)
     return raw, _read(raw, _keyed, "a message is an object").write_key
 
 
-def _mended(body: bytes) -> bytes:
+def mended(body: bytes) -> bytes:
     """Without the byte order mark that some clients write (RFC 8259, section 8.1: may be ignored).
     A lone surrogate would make the whole body unreadable, not just its own message.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
     return mend_surrogates(body) if b"\\ud" in body or b"\\uD" in body else body
+
+
+def _read_items(body: bytes, decoder: msgspec.json.Decoder[Any], shape: str, depth: int) -> Any:
+    """As `_read`, without the items that are nested too deeply; items are at `depth`."""
+    try:
+        return decoder.decode(body)
+    except RecursionError:
+        return _read(without_deep_items(body, depth), decoder, shape)
+    except UNREADABLE:
+        return _read(body, decoder, shape)
 
 
 def _read(body: bytes, decoder: msgspec.json.Decoder[Any], shape: str) -> Any:
@@ -115,71 +156,83 @@ def is_deep(raw: bytes) -> bool:
     """Whether a message is nested beyond what any real one is."""
     if raw.count(b"{") + raw.count(b"[") <= _MAX_DEPTH:
         return False
-    depth = 0
-    for token in _TOKENS.finditer(raw):
-        if token[0] in (b"[", b"{"):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                return True
-        elif token[0] in (b"]", b"}"):
-            depth -= 1
-    return False
+    brackets = _STRINGS.sub(b"", raw).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _MAX_DEPTH
 
 
-def without_deep_items(body: bytes) -> bytes:
+def without_deep_items(body: bytes, item_depth: int = _ITEM_DEPTH) -> bytes:
     """JSON in which every item of an outer list that is nested too deeply is null, so that one
     such message is refused by itself and does not make the whole batch unreadable.
     """
     kept: list[bytes] = []
     depth = deepest = begin = end = 0
     for token in _TOKENS.finditer(body):
-        match token[0]:
-            case b"[" | b"{":
-                depth += 1
-                if depth == _ITEM_DEPTH:
-                    begin, deepest = token.start(), depth
-                deepest = max(deepest, depth)
-            case b"]" | b"}":
-                depth -= 1
-                if depth == _ITEM_DEPTH - 1 and deepest > _MAX_DEPTH:
-                    kept += (body[end:begin], b"null")
-                    end, deepest = token.end(), 0
+        at, before = token.start(), depth
+        if body[at] in _OPENING:
+            depth += token.end() - at
+            if before < item_depth <= depth:
+                begin, deepest = at + item_depth - before - 1, 0
+            deepest = max(deepest, depth)
+        elif body[at] in _CLOSING:
+            depth -= token.end() - at
+            if depth < item_depth <= before and deepest > _MAX_DEPTH:
+                kept += (body[end:begin], b"null")
+                end, deepest = at + before - item_depth + 1, 0
     return b"".join((*kept, body[end:]))
 
 
-def key_of_first(batch: Batch) -> object:
-    """The writeKey of a batch's first message: some SDKs put it only there."""
+def key_of(raw: bytes) -> str | None:
+    """The writeKey that one message names: some SDKs put it only there."""
     try:
-        return _keyed.decode(batch.batch[0]).write_key if batch.batch else None
+        key = _keyed.decode(raw).write_key
     except UNREADABLE:
         return None
+    return key if isinstance(key, str) and key else None
 
 
 def take_batch(
-    batch: Batch, source: str, now: float, address: str | None, new_id: Callable[[], str]
+    batch: Batch,
+    source: str,
+    now: float,
+    address: str | None,
+    new_id: Callable[[], str],
+    max_message: int = MAX_MESSAGE,
+    max_messages: int = MAX_MESSAGES,
+    *,
+    deletions: bool = False,
 ) -> Intake:
-    """Every message of a batch, each on its own: a bad one never sinks the rest."""
+    """Every message of a batch, each on its own: a bad one never sinks the rest.
+
+    `deletions` says that whoever sends may ask for a user to be forgotten.
+    """
     facts = Facts(
         ip=address,
-        sent_at=batch.sent_at if isinstance(batch.sent_at, str) else None,
+        sent_at=_text_or_nothing(batch.sent_at),
         context=_object_or_nothing(batch.context),
         integrations=_object_or_nothing(batch.integrations),
     )
     if not batch.batch:
         return Intake((), {"empty_batch": 1})
-    return _take([bytes(raw) for raw in batch.batch], None, source, now, facts, new_id)
+    raws = [bytes(raw) for raw in batch.batch[:max_messages]]
+    check = partial(read_wire, type_=None, deletions=deletions)
+    intake = _take(raws, check, max_message, source, now, facts, new_id)
+    if len(batch.batch) > max_messages:
+        intake.rejected["too_many_messages"] = len(batch.batch) - max_messages
+    return intake
 
 
 def take_message(
     raw: bytes, type_: str, source: str, now: float, address: str | None, new_id: Callable[[], str]
 ) -> Intake:
     """A message sent on its own; its type is the one that the path names."""
-    return _take([raw], type_, source, now, Facts(ip=address), new_id)
+    check = partial(read_wire, type_=type_)
+    return _take([raw], check, MAX_MESSAGE, source, now, Facts(ip=address), new_id)
 
 
 def _take(
     raws: Sequence[bytes],
-    type_: str | None,
+    check: Callable[[bytes], Wire],
+    max_message: int,
     source: str,
     now: float,
     facts: Facts,
@@ -190,11 +243,11 @@ def _take(
     encoded = _encode(facts)
     for raw in raws:
         try:
-            if len(raw) > MAX_MESSAGE:
+            if len(raw) > max_message:
                 raise Refused("message_too_large")
             if is_deep(raw):
                 raise Refused("bad_request")
-            wire = read_wire(raw, type_)
+            wire = check(raw)
         except Refused as refused:
             rejected[refused.reason] += 1
             continue
@@ -212,3 +265,11 @@ def _object_or_nothing(raw: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | ms
     except UNREADABLE:
         return msgspec.UNSET
     return raw
+
+
+def _text_or_nothing(raw: msgspec.Raw | msgspec.UnsetType) -> str | None:
+    """Anything but a string says nothing, be it a number that nobody can hold."""
+    try:
+        return None if isinstance(raw, msgspec.UnsetType) else _text.decode(raw)
+    except UNREADABLE:
+        return None

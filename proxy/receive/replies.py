@@ -6,6 +6,7 @@ is not JSON, as a failure and send the batch again (docs/decisions/0010-the-door
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -14,7 +15,6 @@ from aiohttp import web
 from proxy.errors import RequestRefused
 
 _SUCCESS: Final = b'{"success": true}'
-RETRY_AFTER_SECONDS: Final = 5
 
 
 def success() -> web.Response:
@@ -29,7 +29,8 @@ def refusal(error: RequestRefused) -> web.Response:
         status=error.status, body=msgspec.json.encode(body), content_type="application/json"
     )
     if error.status in (429, 503):
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        # Whole seconds: not every SDK reads fractions, or dates.
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="write key"'
     return response

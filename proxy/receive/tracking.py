@@ -1,94 +1,125 @@
 """Segment's Tracking API: what SDKs call in place of api.segment.io.
 
-A 200 is sent when the commit is on the disk, not before. No plugin runs here.
+A 200 is sent when the commit is on the disk, not before. Paths stand with and without "/v1" and a
+trailing slash: SDKs differ in which of these their host setting leaves to them (Java posts to
+/v1/import/; apps that are given a whole URL often leave /v1 out).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
+import msgspec
 import structlog
 from aiohttp import web
 
-from proxy.clock import Clock
-from proxy.config import Config
 from proxy.decode import TYPES
 from proxy.errors import RequestRefused, StorageError
-from proxy.receive.address import TrustedProxies
-from proxy.receive.body import read_body
-from proxy.receive.credentials import Sources, key_from_header
+from proxy.receive.credentials import key_from_header
+from proxy.receive.door import Door
 from proxy.receive.intake import (
     MAX_BATCH,
     MAX_MESSAGE,
-    Intake,
-    key_of_first,
-    new_message_id,
+    Batch,
+    key_of,
     read_batch,
     read_message,
     take_batch,
     take_message,
 )
 from proxy.receive.replies import refusal, success
-from proxy.spool.base import Spool
 
-BATCH_PATHS: Final = ("batch", "import")
+#: Swift, Kotlin, React Native and browsers use first letters.
+SINGLE_PATHS: Final = {type_: type_ for type_ in sorted(TYPES)} | {
+    type_[0]: type_ for type_ in sorted(TYPES)
+}
+BATCH_PATHS: Final = ("batch", "import", "b")
+METRICS_PATH: Final = "m"  # counters about the SDK itself
 
 _log = structlog.get_logger(room="receive")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class TrackingApi:
-    """The handlers, with what they need."""
+def spellings(name: str) -> Iterator[str]:
+    """Every path by which a call may be made."""
+    for prefix in ("/v1", ""):
+        for end in ("", "/"):
+            yield f"{prefix}/{name}{end}"
 
-    def __init__(
-        self,
-        config: Config,
-        spool: Spool,
-        clock: Clock,
-        new_id: Callable[[], str] = new_message_id,
-    ) -> None:
-        self._sources = Sources({source.write_key: source for source in config.sources})
-        self._proxies = TrustedProxies(config.server.trusted_proxies)
-        self._spool = spool
-        self._clock = clock
-        self._new_id = new_id
+
+class TrackingApi:
+    """The handlers of POST requests."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     def add_routes(self, app: web.Application) -> None:
         """Adds every path of the API to `app`."""
-        for type_ in sorted(TYPES):
-            app.router.add_post(f"/v1/{type_}", self._single(type_))
-        for path in BATCH_PATHS:
-            app.router.add_post(f"/v1/{path}", self._batch)
-
-    async def _batch(self, request: web.Request) -> web.StreamResponse:
-        batch = read_batch(await read_body(request, MAX_BATCH))
-        source = self._sources.find(
-            key_from_header(request.headers.get("Authorization")),
-            batch.write_key,
-            key_of_first(batch),
-        )
-        now, address = self._clock.now(), self._address(request)
-        return await self._keep(source, take_batch(batch, source, now, address, self._new_id))
+        handlers: dict[str, Handler] = {
+            **{name: self._single(type_) for name, type_ in SINGLE_PATHS.items()},
+            **dict.fromkeys(BATCH_PATHS, self._batch),
+            METRICS_PATH: self._metrics,
+        }
+        for name, handler in handlers.items():
+            for path in spellings(name):
+                app.router.add_post(path, handler)
 
     def _single(self, type_: str) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            raw, key = read_message(await read_body(request, MAX_MESSAGE))
-            source = self._sources.find(key_from_header(request.headers.get("Authorization")), key)
-            now, address = self._clock.now(), self._address(request)
-            intake = take_message(raw, type_, source, now, address, self._new_id)
-            return await self._keep(source, intake)
+            door = self._door
+            raw, key = read_message(await door.read(request, MAX_MESSAGE))
+            source = door.keys.find(_key(request), key, request.query.get("writeKey"))
+            now, address = door.clock.now(), door.address(request)
+            intake = take_message(raw, type_, source, now, address, door.new_id)
+            await door.keep(source, intake)
+            return success()
 
         return handle
 
-    async def _keep(self, source: str, intake: Intake) -> web.StreamResponse:
-        await self._spool.append(source, intake.events, intake.rejected)
+    async def _batch(self, request: web.Request) -> web.StreamResponse:
+        door = self._door
+        batch = read_batch(await door.read(request, MAX_BATCH))
+        now, address = door.clock.now(), door.address(request)
+        parts, strays = self._by_source(request, batch)
+        taken = [
+            (source, take_batch(part, source, now, address, door.new_id)) for source, part in parts
+        ]
+        if strays:
+            taken[0][1].rejected["unknown_source"] = strays
+        await door.keep_all(taken)
         return success()
 
-    def _address(self, request: web.Request) -> str | None:
-        forwarded = request.headers.getall("X-Forwarded-For", [])
-        return self._proxies.client(request.remote, forwarded)
+    def _by_source(self, request: web.Request, batch: Batch) -> tuple[list[tuple[str, Batch]], int]:
+        """A batch with a key of its own is one source's. Otherwise each message names its own,
+        or has the first one's; how many name a key that nobody knows is the second answer.
+        """
+        keys = self._door.keys
+        given = (_key(request), batch.write_key, request.query.get("writeKey"))
+        if any(isinstance(key, str) and key for key in given) or not batch.batch:
+            return [(keys.find(*given), batch)], 0
+        named = [key_of(raw) for raw in batch.batch]
+        first = next(filter(None, map(keys.name, named)), None) or keys.find(*named)
+        parts: dict[str, list[msgspec.Raw]] = {first: []}
+        strays = 0
+        for raw, key in zip(batch.batch, named, strict=True):
+            source = keys.name(key) if key else first
+            if source is None:
+                strays += 1
+            else:
+                parts.setdefault(source, []).append(raw)
+        replace = msgspec.structs.replace
+        return [(source, replace(batch, batch=raws)) for source, raws in parts.items()], strays
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        """What an SDK counts about itself: nothing that anybody here would read."""
+        await self._door.read(request, MAX_BATCH)
+        return success()
+
+
+def _key(request: web.Request) -> str | None:
+    return key_from_header(request.headers.get("Authorization"))
 
 
 @web.middleware
@@ -109,9 +140,15 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         if error.status < 400:
             raise
         code = error.reason.lower().replace(" ", "_")
-        return refusal(RequestRefused(error.status, code, f"{request.method} {request.path}"))
-    except (ConnectionError, TimeoutError):
-        raise  # the client has gone
+        response = refusal(RequestRefused(error.status, code, f"{request.method} {request.path}"))
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except ConnectionError:
+        # Nobody reads this. Raised, it would be logged as a failure, as often as clients like.
+        return refusal(RequestRefused(400, "client_gone", "the body did not come"))
     except Exception:  # noqa: BLE001  a fault of ours must not make clients drop their data
-        _log.exception("handler_failed", path=request.path)
+        # Not the path itself: a token or a key may stand in it.
+        resource = request.match_info.route.resource
+        _log.exception("handler_failed", route=resource.canonical if resource else "")
         return refusal(RequestRefused(503, "internal_error", "nothing was kept, try again"))

@@ -61,6 +61,15 @@ class Counts(msgspec.Struct, kw_only=True):
     oldest_pending_seconds: float | None = None
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """How full the spool is: bytes of the disk in use, and since when (epoch seconds) the oldest
+    pending event has been waiting, None if none is.
+    """
+
+    bytes: int
+    oldest_received_at: float | None
+
+
 class Spool(Protocol):
     """What receiving and delivering ask of the queue."""
 
@@ -83,3 +92,6 @@ class Spool(Protocol):
 
     async def park(self, parked: Parked) -> None:
         """Puts an event back until it is due."""
+
+    def usage(self) -> Usage:
+        """How full it is; cheap however much is in it."""

@@ -13,7 +13,7 @@ from proxy.clock import Clock
 from proxy.database import Database
 from proxy.event import Event
 from proxy.spool import dedup, ledger, purpose
-from proxy.spool.base import Leased, Parked
+from proxy.spool.base import Leased, Parked, Usage
 from proxy.spool.dedup import DedupWindow
 from proxy.states import Settlement
 
@@ -175,6 +175,14 @@ class SqliteSpool:
         await self._database.write(job, must_land=True)
         self._leased.discard(parked.id)
         self._news.set()
+
+    def usage(self) -> Usage:
+        pages, free, size = self._database.read(
+            "SELECT page_count, freelist_count, page_size"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        )[0]
+        oldest = self._database.read("SELECT received_at FROM events ORDER BY id LIMIT 1")
+        return Usage((pages - free) * size, oldest[0][0] if oldest else None)
 
 
 def _leased(row: tuple[Any, ...]) -> Leased:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import sys
 import tomllib
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from proxy.app import App
-from proxy.cli.examples import Narrator, load_examples, send_examples
+from proxy.cli.examples import load_examples, send_examples
 from proxy.configfile import read_config
 from proxy.mapping.hookspecs import NAMESPACE
 from proxy.mapping.plugins import load_plugins
-from proxy.observe.stats import read_stats
-from proxy.sandbox.server import LINK_PATH, TRACK_PATH, Sandbox
+from tests.docs.conftest import Running
 from tests.docs.documents import ROOT, Block, blocks, plugin_blocks
-from tests.support import NOW, SOURCE, make_config
+from tests.support import SOURCE, make_config
 
 
 def place(block: Block) -> str:
@@ -59,33 +54,11 @@ def test_the_readme_s_first_plugin_is_as_short_as_it_promises_to_be() -> None:
     assert len([line for line in source.splitlines() if line.strip()]) <= 8
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[tuple[App, Narrator]]:
-    """A proxy as `make run` starts it, on a free port."""
-    sandbox = Sandbox()
-    await sandbox.start()
-    config = make_config(
-        server={"port": 0},
-        kochava={
-            "track_url": sandbox.url + TRACK_PATH,
-            "identity_link_url": sandbox.url + LINK_PATH,
-        },
-    )
-    narrator = Narrator()
-    app = App(config, tmp_path, load_plugins(config, tmp_path, narrator.plugin()), sandbox=True)
-    await app.start()
-    yield app, narrator
-    app.request_stop()
-    await app.serve()
-    await sandbox.stop()
-
-
 async def test_the_readme_shows_what_make_run_prints(
-    app: tuple[App, Narrator], capsys: pytest.CaptureFixture[str]
+    running: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    running, narrator = app
     examples = load_examples(ROOT / "examples")
-    await send_examples(examples, f"http://127.0.0.1:{running.port}", SOURCE["write_key"], narrator)
+    await send_examples(examples, running.url, SOURCE["write_key"], running.narrator)
     printed = capsys.readouterr().out
     shown = blocks("text")[0]
     assert shown.place.startswith("README.md")
@@ -95,22 +68,6 @@ async def test_the_readme_shows_what_make_run_prints(
     for part in parts:
         assert part in printed[at:]
         at = printed.index(part, at) + len(part)
-
-
-async def test_the_readme_s_python_client_gets_its_event_delivered(
-    app: tuple[App, Narrator], tmp_path: Path
-) -> None:
-    running, narrator = app
-    [client] = [block for block in blocks("python") if "analytics.host" in block.text]
-    assert "http://127.0.0.1:8080" in client.text
-    script = client.text.replace(":8080", f":{running.port}")
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script)
-    async with asyncio.timeout(30):
-        assert await process.wait() == 0
-        await narrator.settled.get()
-    stats = read_stats(tmp_path / "data" / "spool.db", [], NOW)
-    assert stats.balanced
-    assert stats.sources["acme"].delivered == 1
 
 
 def test_the_error_that_writing_plugins_shows_is_the_one_there_is(tmp_path: Path) -> None:

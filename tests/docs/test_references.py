@@ -110,11 +110,22 @@ def literals(*callees: str) -> Iterator[str]:
                 )
 
 
+def counted_as(counts: str) -> Iterator[str]:
+    """The keys that are set in any dict of this name anywhere in the source."""
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Subscript(
+                    value=ast.Attribute(attr=attr), slice=ast.Constant(str(key)), ctx=ast.Store()
+                ) if attr == counts:
+                    yield key
+
+
 LOGGED = sorted({
     *literals("_log.info", "_log.warning", "_log.error", "_log.exception", "_log.critical"),
     *literals("self._say"),
 })  # fmt: skip
-REJECTED = sorted({*literals("Refused"), *REASONS.values(), "empty_batch"})
+REJECTED = sorted({*literals("Refused"), *REASONS.values(), *counted_as("rejected"), "empty_batch"})
 FILTERED = sorted({*literals("Filtered", "Filter"), "loop", "consent", "integrations"})
 RETRIED = sorted(
     {*literals("TransportError", "Outcome", "Hold")}
@@ -131,7 +142,7 @@ def test_every_log_event_and_reason_is_explained_to_operators(word: str) -> None
 def test_the_search_for_reasons_finds_them() -> None:
     """Else the test above would hold for nothing."""
     assert {"listening", "delivery_retried"} <= set(LOGGED)
-    assert {"no_user_anon_id", "message_too_large"} <= set(REJECTED)
+    assert {"no_user_anon_id", "message_too_large", "unknown_source"} <= set(REJECTED)
     assert {"nothing_to_link", "unmapped"} <= set(FILTERED)
     assert {"timeout", "success_not_1"} <= set(RETRIED)
     assert {"undecodable", "not_encodable"} <= set(DEAD)

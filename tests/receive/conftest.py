@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,11 +14,11 @@ import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import BaseTestServer, TestClient
 
-from proxy.app import _runner
+from proxy.app import build_runner
 from proxy.config import Config
 from proxy.database import Database, open_for_reading
 from proxy.event import Facts
-from proxy.receive.tracking import TrackingApi
+from proxy.receive import door as receive
 from proxy.spool.base import Counts
 from proxy.spool.ledger import balances, read_counts
 from proxy.spool.sqlite import SCHEMA, SqliteSpool
@@ -34,7 +35,7 @@ class _Server(BaseTestServer):
         self._door = door
 
     async def _make_runner(self, **_: Any) -> web.AppRunner:
-        return _runner(self._door.api, lambda: self._door.not_ready)
+        return build_runner(self._door.config, self._door.door, lambda: self._door.not_ready)
 
 
 class Door:
@@ -45,7 +46,8 @@ class Door:
     def __init__(self, config: Config, path: Path, clock: FakeClock) -> None:
         self.not_ready: str | None = None
         self.database = Database(path, (SCHEMA,))
-        self.api = TrackingApi(config, SqliteSpool(self.database, clock, 86_400), clock)
+        self.config = config
+        self.door = receive.Door(config, SqliteSpool(self.database, clock, 86_400), clock)
         self._disk = open_for_reading(path)
 
     async def post(
@@ -58,15 +60,29 @@ class Door:
             names["Authorization"] = basic(f"{key}:")
         return await self.client.post(path, data=data, headers=names)
 
-    def counts(self) -> Counts:
+    async def exchange(self, head: str) -> bytes:
+        """The answer to a request whose head is written as it is, its characters as bytes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.client.port)
+        try:
+            writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.close()
+
+    def counts(self, source: str = "acme") -> Counts:
         """The ledger as another process sees it, balanced."""
-        counts = read_counts(self._disk, NOW).get("acme", Counts())
+        counts = read_counts(self._disk, NOW).get(source, Counts())
         assert balances(counts)
         return counts
 
     def raws(self) -> list[bytes]:
         """What was kept, in its order."""
         return [raw for (raw,) in self._disk.execute("SELECT raw FROM events ORDER BY id")]
+
+    def types(self) -> list[tuple[str, str]]:
+        """Source and type of what was kept."""
+        return list(self._disk.execute("SELECT source, type FROM events ORDER BY id"))
 
     def facts(self) -> list[Facts]:
         """What was kept beside each message."""

@@ -212,7 +212,7 @@ async def test_after_an_io_error_nothing_is_acknowledged_any_more(door: Door) ->
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/v1/track", 405, "method_not_allowed"),
+        ("GET", "/v1/batch", 405, "method_not_allowed"),
         ("POST", "/v1/nothing", 404, "not_found"),
         ("GET", "/", 404, "not_found"),
     ],

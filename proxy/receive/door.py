@@ -1,0 +1,86 @@
+"""What every way in has in common: read within limits, keep on the disk, and only then return."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from proxy.clock import Clock
+from proxy.config import Config
+from proxy.errors import RequestRefused
+from proxy.receive.address import TrustedProxies
+from proxy.receive.body import read_body
+from proxy.receive.credentials import Keys
+from proxy.receive.intake import Intake, new_message_id
+from proxy.receive.pressure import HighWater, Rates
+from proxy.spool.base import Spool
+
+#: For a whole body. Half a megabyte over a mobile network at its worst takes half of it.
+BODY_SECONDS: Final = 60.0
+
+
+class Door:
+    """The clients' side of the spool. No plugin runs here."""
+
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        clock: Clock,
+        new_id: Callable[[], str] = new_message_id,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self.keys = Keys((key, each.name) for each in config.sources for key in each.write_keys)
+        self.proxies = TrustedProxies(config.server.trusted_proxies)
+        self.clock = clock
+        self.new_id = new_id
+        self._spool = spool
+        self._high_water = HighWater(config.spool, spool.usage, clock)
+        self._rates = Rates({each.name: each.rate_limit for each in config.sources}, clock)
+        self._body_seconds = body_seconds
+
+    async def read(self, request: web.Request, limit: int) -> bytes:
+        """The body, if there is room for what it brings.
+
+        Raises:
+            RequestRefused: 400, 429 or, for a sender that is too slow, 503.
+
+        """
+        self._high_water.check()
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                return await read_body(request, limit)
+        except TimeoutError:
+            # Not 408: mobile SDKs drop their data on it (docs/clients.md, "Answers").
+            what = f"the body did not come within {self._body_seconds:.0f} s"
+            raise RequestRefused(503, "body_too_slow", what) from None
+
+    async def keep(self, source: str, intake: Intake) -> None:
+        """As `keep_all`, from one source."""
+        await self.keep_all([(source, intake)])
+
+    async def keep_all(self, parts: Sequence[tuple[str, Intake]]) -> None:
+        """Returns when all of it is on the disk. Each source comes once.
+
+        Raises:
+            RequestRefused: 429, a source sends too fast; nothing was kept.
+            StorageError: not all was kept.
+
+        """
+        self._rates.take(
+            {source: len(each.events) + sum(each.rejected.values()) for source, each in parts}
+        )
+        for source, intake in parts:
+            await self._spool.append(source, intake.events, intake.rejected)
+
+    def room(self) -> None:
+        """Returns if there is room for messages that do not come in a body; raises as `read`."""
+        self._high_water.check()
+
+    def address(self, request: web.Request) -> str | None:
+        """Where the request comes from, through trusted proxies."""
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return self.proxies.client(request.remote, forwarded)
