@@ -40,7 +40,7 @@ _MAX_RECENT: Final = 50_000  # facts remembered as written, to spare writing the
 _DAY: Final = 86_400.0
 
 #: The devices of a person beyond the last so many (-1: no limit behind the offset).
-_FORGET: Final = """
+_TRIM: Final = """
 DELETE FROM devices WHERE source = ?1 AND person = ?2 AND device IN (
     SELECT device FROM devices WHERE source = ?1 AND person = ?2
     ORDER BY seen_at DESC LIMIT -1 OFFSET ?3
@@ -148,7 +148,7 @@ class KnownDevices:
             cursor.execute(
                 "REPLACE INTO devices VALUES (?, ?, ?, ?, ?)", (*person, key, details, now)
             )
-            cursor.execute(_FORGET, (*person, MAX_DEVICES))
+            cursor.execute(_TRIM, (*person, MAX_DEVICES))
 
         def written(future: asyncio.Future[None]) -> None:
             # A broken disk ends the process by itself; there is nothing to do about it here.

@@ -17,9 +17,8 @@ from aiohttp import web
 from proxy.decode import TYPES
 from proxy.errors import RequestRefused, StorageError
 from proxy.occasionally import Occasionally
-from proxy.receive.credentials import key_from_header
 from proxy.receive.door import Door
-from proxy.receive.intake import MAX_MESSAGE, read_message, take_message
+from proxy.receive.intake import MAX_MESSAGE
 from proxy.receive.replies import success
 from proxy.receive.tracking import SINGLE_PATHS, Handler, spellings
 
@@ -85,7 +84,7 @@ class BrowserApi:
         except (RequestRefused, StorageError) as error:
             if times := self._occasionally.count(self._door.clock.now(), str(error)):
                 _log.warning("pixel_not_kept", error=str(error), times=times)
-        except Exception:  # noqa: BLE001  as above
+        except Exception:  # noqa: BLE001  the image is due even where the fault is ours
             _log.exception("handler_failed", route="pixel")
         return web.Response(
             body=PIXEL, content_type="image/gif", headers={"Cache-Control": "no-store"}
@@ -111,13 +110,8 @@ class BrowserApi:
     async def _keep(self, request: web.Request, type_: str) -> None:
         if request.method == "HEAD":  # somebody looks where a link leads
             return
-        door = self._door
-        door.room()
-        raw, key = read_message(_message(request))
-        header = key_from_header(request.headers.get("Authorization"))
-        source = door.keys.find(header, key, request.query.get("writeKey"))
-        now, address = door.clock.now(), door.address(request)
-        await door.keep(source, take_message(raw, type_, source, now, address, door.new_id))
+        self._door.room()
+        await self._door.keep_message(request, type_, _message(request))
 
 
 def _message(request: web.Request) -> bytes:
@@ -126,7 +120,7 @@ def _message(request: web.Request) -> bytes:
     if data is None:
         return _from_parts(request)
     # Both alphabets occur; "+" arrives as a space, and padding may be missing.
-    encoded = data.strip().replace(" ", "+").replace("+", "-").replace("/", "_").rstrip("=")
+    encoded = data.strip().replace(" ", "-").replace("+", "-").replace("/", "_").rstrip("=")
     try:
         raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     except ValueError as error:

@@ -13,8 +13,8 @@ from proxy.config import Config
 from proxy.errors import RequestRefused
 from proxy.receive.address import TrustedProxies
 from proxy.receive.body import read_body
-from proxy.receive.credentials import Keys
-from proxy.receive.intake import Intake, new_message_id
+from proxy.receive.credentials import Keys, key_from_header
+from proxy.receive.intake import Intake, new_message_id, read_message, take_message
 from proxy.receive.pressure import HighWater, Rates
 from proxy.spool.base import Spool
 
@@ -57,6 +57,23 @@ class Door:
             # Not 408: mobile SDKs drop their data on it (docs/clients.md, "Answers").
             what = f"the body did not come within {self._body_seconds:.0f} s"
             raise RequestRefused(503, "body_too_slow", what) from None
+
+    async def keep_message(self, request: web.Request, type_: str, body: bytes) -> None:
+        """As `keep`, for the one message that a request brings; `type_` is what its path names.
+
+        Raises:
+            RequestRefused: also 400, this is no message, and 401, nobody has its key.
+
+        """
+        raw, key = read_message(body)
+        source = self.keys.find(*self.given_keys(request, key))
+        now, address = self.clock.now(), self.address(request)
+        await self.keep(source, take_message(raw, type_, source, now, address, self.new_id))
+
+    def given_keys(self, request: web.Request, in_body: object) -> tuple[object, ...]:
+        """The write keys that a request names, the one that counts first."""
+        header = key_from_header(request.headers.get("Authorization"))
+        return header, in_body, request.query.get("writeKey")
 
     async def keep(self, source: str, intake: Intake) -> None:
         """As `keep_all`, from one source."""

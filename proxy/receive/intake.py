@@ -214,7 +214,7 @@ def take_batch(
     if not batch.batch:
         return Intake((), {"empty_batch": 1})
     raws = [bytes(raw) for raw in batch.batch[:max_messages]]
-    check = partial(read_wire, type_=None, deletions=deletions)
+    check = partial(_check_item, deletions=deletions)
     intake = _take(raws, check, max_message, source, now, facts, new_id)
     if len(batch.batch) > max_messages:
         intake.rejected["too_many_messages"] = len(batch.batch) - max_messages
@@ -227,6 +227,13 @@ def take_message(
     """A message sent on its own; its type is the one that the path names."""
     check = partial(read_wire, type_=type_)
     return _take([raw], check, MAX_MESSAGE, source, now, Facts(ip=address), new_id)
+
+
+def _check_item(raw: bytes, *, deletions: bool) -> Wire:
+    """A message sent on its own has been through `read_message`, which looks at its depth."""
+    if is_deep(raw):
+        raise Refused("bad_request")
+    return read_wire(raw, deletions=deletions)
 
 
 def _take(
@@ -245,8 +252,6 @@ def _take(
         try:
             if len(raw) > max_message:
                 raise Refused("message_too_large")
-            if is_deep(raw):
-                raise Refused("bad_request")
             wire = check(raw)
         except Refused as refused:
             rejected[refused.reason] += 1

@@ -33,11 +33,8 @@ _IMAGE: Final[dict[str, Any]] = {"image/gif": {}}
 _SCRIPT: Final = {"application/javascript": {}, **_SUCCESS}
 _DATA: Final = ("data", "writeKey")  # a message as base64; or each of its parts by a dotted name
 _JSONP: Final = (*_DATA, "callback")
-_KEY: Final[list[dict[str, list[str]]]] = [
-    {"basic": []},
-    {"query": []},
-    {},
-]  # {}: in the body, which OpenAPI cannot say
+# The last: in the body, which OpenAPI cannot say.
+_KEY: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"query": []}, {}]
 _MESSAGE: Final = {
     "type": "object",
     "properties": {

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from proxy.decode import TYPES
 from proxy.errors import RequestRefused, StorageError
-from proxy.receive.credentials import key_from_header
 from proxy.receive.door import Door
 from proxy.receive.intake import (
     MAX_BATCH,
@@ -24,9 +23,7 @@ from proxy.receive.intake import (
     Batch,
     key_of,
     read_batch,
-    read_message,
     take_batch,
-    take_message,
 )
 from proxy.receive.replies import refusal, success
 
@@ -68,12 +65,8 @@ class TrackingApi:
 
     def _single(self, type_: str) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            door = self._door
-            raw, key = read_message(await door.read(request, MAX_MESSAGE))
-            source = door.keys.find(_key(request), key, request.query.get("writeKey"))
-            now, address = door.clock.now(), door.address(request)
-            intake = take_message(raw, type_, source, now, address, door.new_id)
-            await door.keep(source, intake)
+            body = await self._door.read(request, MAX_MESSAGE)
+            await self._door.keep_message(request, type_, body)
             return success()
 
         return handle
@@ -96,7 +89,7 @@ class TrackingApi:
         or has the first one's; how many name a key that nobody knows is the second answer.
         """
         keys = self._door.keys
-        given = (_key(request), batch.write_key, request.query.get("writeKey"))
+        given = self._door.given_keys(request, batch.write_key)
         if any(isinstance(key, str) and key for key in given) or not batch.batch:
             return [(keys.find(*given), batch)], 0
         named = [key_of(raw) for raw in batch.batch]
@@ -116,10 +109,6 @@ class TrackingApi:
         """What an SDK counts about itself: nothing that anybody here would read."""
         await self._door.read(request, MAX_BATCH)
         return success()
-
-
-def _key(request: web.Request) -> str | None:
-    return key_from_header(request.headers.get("Authorization"))
 
 
 @web.middleware
