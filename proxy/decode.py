@@ -81,20 +81,6 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _EPOCH_DIGITS = re.compile(r"[0-9]{10}|[0-9]{13}")
 _LEAST_MILLISECONDS: Final = 31_557_600_000  # in seconds this would be the year 2970
 _PATH = re.compile(r" - at `\$\.(\w+)`$")
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
-
-
-def mend_surrogates(body: bytes) -> bytes:
-    """JSON with every unpaired surrogate escape replaced by U+FFFD.
-
-    JavaScript writes them when a string is cut inside an emoji. They are valid JSON (RFC 8259,
-    section 8.2) that no UTF-8 text can hold; refusing them would lose the whole batch.
-    """
-    return _ESCAPE.sub(lambda match: b"\\ufffd" if match["lone"] else match[0], body)
 
 
 def read_wire(raw: bytes, type_: str | None = None, *, deletions: bool = False) -> Wire:

@@ -17,6 +17,7 @@ from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import load_plugins
 from proxy.pipeline import Pipeline
 from proxy.receive.intake import read_batch, take_batch
+from proxy.receive.slices import at_once
 from proxy.sandbox.rules import link_problems, track_problems
 from proxy.segment import Track
 from proxy.states import Decision, Deliver, Fail, Filter, Hold
@@ -138,8 +139,8 @@ def test_the_trace_hears_every_stage_in_order() -> None:
 
 
 def _accepted(message: Any, beside: dict[str, Any]) -> list[Event]:
-    batch = read_batch(json.dumps({**beside, "batch": [message]}).encode())
-    return list(take_batch(batch, "acme", NOW, "198.51.100.1", lambda: "made").events)
+    batch = at_once(read_batch(json.dumps({**beside, "batch": [message]}).encode()))
+    return list(at_once(take_batch(batch, "acme", NOW, "198.51.100.1", lambda: "made")).events)
 
 
 @settings(max_examples=300, deadline=None)

@@ -70,7 +70,8 @@ async def send_examples(
     async with aiohttp.ClientSession(headers={"Authorization": authorization}) as session:
         for name, message in examples:
             type_ = msgspec.json.decode(message, type=dict[str, object]).get("type")
-            async with session.post(f"{base}/{type_}", data=message) as answer:
+            # The certificate, if there is one, is made out to a public name.
+            async with session.post(f"{base}/{type_}", data=message, ssl=False) as answer:
                 if answer.status != 200:
                     click.echo(f"{name}: {answer.status} {await answer.text()}", err=True)
                     continue

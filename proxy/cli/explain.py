@@ -30,6 +30,7 @@ from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import Plugins, load_plugins
 from proxy.pipeline import Pipeline
 from proxy.receive.intake import Batch, new_message_id, read_message, take_batch
+from proxy.receive.slices import at_once
 from proxy.states import Deliver, Fail, Filter
 
 
@@ -97,7 +98,10 @@ def explain_message(
     """One message through the same code as in delivery."""
     stages: list[Stage] = []
     received = _received_at(raw)
-    intake = take_batch(Batch(batch=[msgspec.Raw(raw)]), source, received, None, new_message_id)
+    batch = Batch(batch=[msgspec.Raw(raw)])
+    # Only Segment's webhook may ask for a user to be forgotten.
+    deletions = any(each.name == source and each.webhook_token for each in config.sources)
+    intake = at_once(take_batch(batch, source, received, None, new_message_id, deletions=deletions))
     if intake.rejected:
         reason = next(iter(intake.rejected))
         stages.append(Stage("receive", "", reason))

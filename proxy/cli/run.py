@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
+import sys
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -20,6 +23,11 @@ from proxy.sandbox.server import LINK_PATH, TRACK_PATH, Sandbox
 
 Messages = list[tuple[str, bytes]]
 
+#: For which a thread may keep the interpreter from another that wants it. The spool's thread wants
+#: it after every statement: with Python's 5 ms a commit beside a busy loop took up to 130 ms
+#: (docs/decisions/0025-long-work-in-slices.md).
+SWITCH_SECONDS: Final = 0.0001
+
 
 @click.command()
 @config_option
@@ -34,6 +42,7 @@ def run(config_path: Path, with_sandbox: bool, examples: Path | None) -> None:
         raise click.UsageError("--examples needs --sandbox: samples have no business at Kochava")
     config = load_or_exit(config_path)
     messages = load_examples(examples) if examples else []
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         uvloop.run(_run(config, config_path.parent, with_sandbox, messages))
     except ConfigError as error:
@@ -59,9 +68,12 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
     loop.add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.start()
+        gc.collect()
+        gc.freeze()  # what stands now stays: looking through it all takes the collector 20 ms
         if examples:  # beside serving, so that a signal ends the process at once
             key = config.sources[0].write_keys[0]
-            url = f"http://{_reachable(config.server.host)}:{app.port}"
+            scheme = "https" if config.server.tls_certificate else "http"
+            url = f"{scheme}://{_reachable(config.server.host)}:{app.port}"
             sending = asyncio.create_task(send_examples(examples, url, key, narrator))
             sending.add_done_callback(_examples_ended)
         await app.serve()

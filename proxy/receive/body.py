@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from typing import Final
 
@@ -11,6 +12,7 @@ from proxy.errors import RequestRefused
 
 _GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's way to ask for a gzip header and checksum
 _MAGIC: Final = b"\x1f\x8b"
+_SLICE: Final = 256 * 1024  # bytes that are inflated in a fraction of a millisecond
 _MAX_STREAMS: Final = 1_000  # of one body: empty ones cost time and bring nothing
 
 
@@ -57,10 +59,12 @@ async def _read_gzip(request: web.Request, limit: int) -> bytes:
                 if inflater.eof:
                     inflater = zlib.decompressobj(_GZIP)
                     streams += 1
-                parts += inflater.decompress(rest, limit + 1 - len(parts))
+                parts += inflater.decompress(rest, min(limit + 1 - len(parts), _SLICE))
                 if len(parts) > limit or streams > _MAX_STREAMS:
                     raise _too_large(limit)
-                rest = inflater.unused_data
+                rest = inflater.unconsumed_tail or inflater.unused_data
+                if inflater.unconsumed_tail:
+                    await asyncio.sleep(0)  # others' turn
             rest = rest[: len(_MAGIC)]
     except zlib.error as error:
         raise RequestRefused(400, "bad_request", f"the body is not gzip: {error}") from None

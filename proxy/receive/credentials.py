@@ -35,11 +35,11 @@ class Keys:
         """`keys` are pairs of a key and the name of its source."""
         self._names = {_digest(key): name for key, name in keys}
 
-    def name(self, key: object) -> str | None:
+    def name(self, key: str) -> str | None:
         """The source of `key`; None if it is no key of any."""
-        return self._names.get(_digest(key.strip())) if isinstance(key, str) else None
+        return self._names.get(_digest(key.strip()))
 
-    def find(self, *keys: object) -> str:
+    def find(self, *keys: str | None) -> str:
         """The source of the first of `keys` that is given.
 
         Raises:
@@ -47,7 +47,7 @@ class Keys:
 
         """
         for key in keys:
-            if isinstance(key, str) and key:
+            if key:
                 name = self.name(key)
                 if name is None:
                     raise RequestRefused(401, "unknown_source", "no source has this write key")

@@ -16,6 +16,7 @@ from proxy.receive.body import read_body
 from proxy.receive.credentials import Keys, key_from_header
 from proxy.receive.intake import Intake, new_message_id, read_message, take_message
 from proxy.receive.pressure import HighWater, Rates
+from proxy.receive.slices import Turns
 from proxy.spool.base import Spool
 
 #: For a whole body. Half a megabyte over a mobile network at its worst takes half of it.
@@ -37,6 +38,7 @@ class Door:
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.clock = clock
         self.new_id = new_id
+        self.turns = Turns()
         self._spool = spool
         self._high_water = HighWater(config.spool, spool.usage, clock)
         self._rates = Rates({each.name: each.rate_limit for each in config.sources}, clock)
@@ -50,6 +52,10 @@ class Door:
 
         """
         self._high_water.check()
+        return await self.body(request, limit)
+
+    async def body(self, request: web.Request, limit: int) -> bytes:
+        """As `read`, whether there is room or not."""
         try:
             async with asyncio.timeout(self._body_seconds):
                 return await read_body(request, limit)
@@ -70,7 +76,7 @@ class Door:
         now, address = self.clock.now(), self.address(request)
         await self.keep(source, take_message(raw, type_, source, now, address, self.new_id))
 
-    def given_keys(self, request: web.Request, in_body: object) -> tuple[object, ...]:
+    def given_keys(self, request: web.Request, in_body: str | None) -> tuple[str | None, ...]:
         """The write keys that a request names, the one that counts first."""
         header = key_from_header(request.headers.get("Authorization"))
         return header, in_body, request.query.get("writeKey")

@@ -7,6 +7,8 @@ trailing slash: SDKs differ in which of these their host setting leaves to them 
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -16,16 +18,20 @@ from aiohttp import web
 
 from proxy.decode import TYPES
 from proxy.errors import RequestRefused, StorageError
+from proxy.occasionally import Occasionally
 from proxy.receive.door import Door
 from proxy.receive.intake import (
     MAX_BATCH,
     MAX_MESSAGE,
+    MAX_MESSAGES,
     Batch,
+    Intake,
     key_of,
     read_batch,
     take_batch,
 )
 from proxy.receive.replies import refusal, success
+from proxy.receive.slices import SLICE_PIECES, Sliced
 
 #: Swift, Kotlin, React Native and browsers use first letters.
 SINGLE_PATHS: Final = {type_: type_ for type_ in sorted(TYPES)} | {
@@ -72,43 +78,59 @@ class TrackingApi:
         return handle
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
-        door = self._door
-        batch = read_batch(await door.read(request, MAX_BATCH))
-        now, address = door.clock.now(), door.address(request)
-        parts, strays = self._by_source(request, batch)
-        taken = [
-            (source, take_batch(part, source, now, address, door.new_id)) for source, part in parts
-        ]
-        if strays:
-            taken[0][1].rejected["unknown_source"] = strays
-        await door.keep_all(taken)
+        body = await self._door.read(request, MAX_BATCH)
+        await self._door.keep_all(await self._door.turns.run(self._taken(request, body)))
         return success()
 
-    def _by_source(self, request: web.Request, batch: Batch) -> tuple[list[tuple[str, Batch]], int]:
-        """A batch with a key of its own is one source's. Otherwise each message names its own,
-        or has the first one's; how many name a key that nobody knows is the second answer.
+    def _taken(self, request: web.Request, body: bytes) -> Sliced[list[tuple[str, Intake]]]:
+        door = self._door
+        batch = yield from read_batch(body)
+        now, address = door.clock.now(), door.address(request)
+        parts, rejected = yield from self._by_source(request, batch)
+        taken: list[tuple[str, Intake]] = []
+        for source, part in parts:
+            intake = yield from take_batch(part, source, now, address, door.new_id)
+            taken.append((source, intake))
+        taken[0][1].rejected.update(rejected)
+        return taken
+
+    def _by_source(
+        self, request: web.Request, batch: Batch
+    ) -> Sliced[tuple[list[tuple[str, Batch]], dict[str, int]]]:
+        """A batch with a key of its own is one source's. Otherwise each message names its own, or
+        has the first one's; how many name a key that nobody knows, or come after the last that a
+        batch may hold, is the second answer.
         """
         keys = self._door.keys
-        given = self._door.given_keys(request, batch.write_key)
-        if any(isinstance(key, str) and key for key in given) or not batch.batch:
-            return [(keys.find(*given), batch)], 0
-        named = [key_of(raw) for raw in batch.batch]
-        first = next(filter(None, map(keys.name, named)), None) or keys.find(*named)
+        given = self._door.given_keys(request, batch.key)
+        if any(given) or not batch.batch:
+            return [(keys.find(*given), batch)], {}
+        named: list[str | None] = []
+        for raw in batch.batch[:MAX_MESSAGES]:
+            named.append(key_of(raw))
+            if not len(named) % SLICE_PIECES:
+                yield
+        first = next(filter(None, map(keys.name, filter(None, named))), None) or keys.find(*named)
         parts: dict[str, list[msgspec.Raw]] = {first: []}
-        strays = 0
-        for raw, key in zip(batch.batch, named, strict=True):
+        rejected: Counter[str] = Counter(too_many_messages=len(batch.batch) - len(named))
+        for raw, key in zip(batch.batch, named, strict=False):
             source = keys.name(key) if key else first
             if source is None:
-                strays += 1
+                rejected["unknown_source"] += 1
             else:
                 parts.setdefault(source, []).append(raw)
         replace = msgspec.structs.replace
-        return [(source, replace(batch, batch=raws)) for source, raws in parts.items()], strays
+        return [(source, replace(batch, batch=raws)) for source, raws in parts.items()], +rejected
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        """What an SDK counts about itself: nothing that anybody here would read."""
-        await self._door.read(request, MAX_BATCH)
+        """What an SDK counts about itself: nothing that anybody here would read, and so nothing
+        that there might be no room for.
+        """
+        await self._door.body(request, MAX_BATCH)
         return success()
+
+
+_not_accepted = Occasionally()  # a full disk stays full for a while, and every request meets it
 
 
 @web.middleware
@@ -123,7 +145,8 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
     except RequestRefused as error:
         return refusal(error)
     except StorageError as error:
-        _log.error("not_accepted", error=str(error))
+        if times := _not_accepted.count(time.monotonic(), str(error)):
+            _log.error("not_accepted", error=str(error), times=times)
         return refusal(RequestRefused(503, "storage_unavailable", "nothing was kept, try again"))
     except web.HTTPException as error:
         if error.status < 400:

@@ -18,8 +18,10 @@ from proxy.config import Config
 from proxy.errors import RequestRefused
 from proxy.receive.credentials import Keys
 from proxy.receive.door import Door
-from proxy.receive.intake import Batch, first_item, read_array, read_message, take_batch
+from proxy.receive.intake import Batch, Intake, read_array, read_message, take_batch
+from proxy.receive.jsontext import first_item
 from proxy.receive.replies import success
+from proxy.receive.slices import Sliced
 
 PATH: Final = "/webhooks/segment/{token}"
 METHODS: Final = ("POST", "PUT", "PATCH")
@@ -54,14 +56,21 @@ class WebhookApi:
         signature = request.headers.get("X-Signature", "")
         if secrets and not is_signed(first_item(body) if is_array else body, signature, secrets):
             raise RequestRefused(401, "bad_signature", "X-Signature does not match the body")
-        batch = read_array(body) if is_array else Batch(batch=[msgspec.Raw(read_message(body)[0])])
-        # The connection is Segment's, not the user's: it says nothing about the address.
-        intake = take_batch(
+        await door.keep(source, await door.turns.run(self._taken(source, body, is_array=is_array)))
+        return success()
+
+    def _taken(self, source: str, body: bytes, *, is_array: bool) -> Sliced[Intake]:
+        """The connection is Segment's, not the user's: it says nothing about the address."""
+        if is_array:
+            batch = yield from read_array(body)
+        else:
+            batch = Batch(batch=[msgspec.Raw(read_message(body)[0])])
+        door = self._door
+        intake = yield from take_batch(
             batch, source, door.clock.now(), None, door.new_id, MAX_MESSAGE, MAX_MESSAGES,
             deletions=True,
         )  # fmt: skip
-        await door.keep(source, intake)
-        return success()
+        return intake
 
 
 def is_signed(message: bytes, signature: str, secrets: tuple[str, ...]) -> bool:

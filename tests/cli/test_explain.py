@@ -209,3 +209,13 @@ def test_keys_are_shown_only_where_they_sign(cli: Cli) -> None:
     headers = json.loads(result.stdout)["requests"][0]["headers"]
     assert headers["Kochava-Api-Key"] == "key-1"
     assert "hush-hush" not in result.output
+
+
+def test_a_request_to_forget_a_user_is_taken_where_the_webhook_takes_it(cli: Cli) -> None:
+    delete = json.dumps({"type": "delete", "userId": "u-1", "messageId": "m-1"})
+    refused = cli.json("explain", stdin=delete, code=1)
+    assert (refused["outcome"], refused["reason"]) == ("rejected", "invalid_type")
+    config = cli.folder / "config.toml"
+    config.write_text(config.read_text().replace('"wk_acme"', '"wk_acme"\nwebhook_token = "hook"'))
+    taken = cli.json("explain", stdin=delete)
+    assert (taken["outcome"], taken["reason"]) == ("filtered", "deletion")

@@ -116,8 +116,10 @@ def counted_as(counts: str) -> Iterator[str]:
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Subscript(
-                    value=ast.Attribute(attr=attr), slice=ast.Constant(str(key)), ctx=ast.Store()
-                ) if attr == counts:
+                    value=ast.Attribute(attr=name) | ast.Name(id=name),
+                    slice=ast.Constant(str(key)),
+                    ctx=ast.Store(),
+                ) if name == counts:
                     yield key
 
 

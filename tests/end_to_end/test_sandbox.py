@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import trustme
+
 from tests.end_to_end.processes import Sink, running, serving, until, write_config
+from tests.receive.test_listener import certify
 from tests.support import SOURCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,6 +32,16 @@ async def test_the_examples_are_told_as_message_request_and_answer(tmp_path: Pat
     assert 'track "Order Completed"\n  -> {' in said
     assert '"event_name": "Purchase"' in said
     assert "Traceback" not in said
+
+
+async def test_the_examples_go_through_a_port_with_tls(tmp_path: Path) -> None:
+    certify(trustme.CA(), tmp_path)
+    server = {"port": 0, "tls_certificate": "proxy.pem", "tls_key": "proxy.key"}
+    config = write_config(tmp_path, "http://127.0.0.1:9", server=server)
+    async with running(config, "--sandbox", "--examples", EXAMPLES) as proxy:
+        await until(lambda: "5 messages are through" in proxy.log.read_text())
+        assert await proxy.end() == 0
+        assert proxy.log.read_text().count("[delivered]") == 4
 
 
 async def test_a_signal_ends_it_even_while_examples_wait_for_an_answer(tmp_path: Path) -> None:

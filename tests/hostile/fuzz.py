@@ -22,7 +22,7 @@ from aiohttp import web
 from tests.end_to_end.processes import SUCCESS, Proxy, Sink, command, running, serving, write_config
 from tests.hostile.flood import Report, flooding
 from tests.hostile.requests import CHAOS_KEY, KEY, TOKEN
-from tests.hostile.sender import Steady
+from tests.hostile.steady import SteadyClient, SteadyReport
 
 CLIENTS = 4
 MAX_CONNECTIONS = 64  # of one address
@@ -85,7 +85,7 @@ async def settled(proxy: Proxy) -> dict[str, Any]:
 
 
 async def broken_promises(
-    proxy: Proxy, sink: IdSink, report: Report, steady: Steady
+    proxy: Proxy, sink: IdSink, report: Report, steady: SteadyReport
 ) -> AsyncIterator[str]:
     """What does not hold, once all is sent. Ends the process."""
     for fault in report.faults[:20]:
@@ -136,29 +136,27 @@ async def _fuzz(number: int, seed: int, clients: int, folder: Path) -> int:
         pid = proxy.process.pid
         quiet = await _good_client_alone(proxy.port)
         before, memory = _descriptors(pid), [_memory(pid)]
-        report, stop = Report(0, 0, {}, [], ["the flood did not come"]), asyncio.Event()
-        steady, began = Steady(proxy.port, "flood"), time.monotonic()
-        good = asyncio.create_task(steady.run(stop))
+        report = Report(0, 0, {}, [], ["the flood did not come"])
+        good, began = await SteadyClient.start(proxy.port, "flood"), time.monotonic()
         async with flooding(proxy.port, number, seed, clients) as reports:
             async for each in reports:
                 report = each
                 memory.append(_memory(pid))
                 _say(f"{report.attempts} requests, {memory[-1]:.0f} MB")
         seconds = time.monotonic() - began
-        stop.set()
-        await good
+        steady = await good.stop()
         await settled(proxy)
         after = _descriptors(pid)
         steady.sent |= quiet.sent
         problems = [each async for each in broken_promises(proxy, sink, report, steady)]
-    slower = steady.p99() / quiet.p99()
+    slower = steady.p99 / quiet.p99
     rate = report.attempts / seconds
     _say(f"seed {seed}: {report.attempts} requests in {seconds:.0f} s, {rate:.0f} a second")
     _say(f"answers: {report.statuses}")
     _say(f"messages: {report.acknowledged} acknowledged, {len(report.planted)} good ones planted")
     _say("memory in MB, by quarters: " + ", ".join(f"{each:.1f}" for each in memory))
     _say(f"file descriptors: {before} before, {after} after")
-    _say(f"good client: p99 {quiet.p99() * 1e3:.1f} ms alone, {steady.p99() * 1e3:.1f} ms in the "
+    _say(f"good client: p99 {quiet.p99 * 1e3:.1f} ms alone, {steady.p99 * 1e3:.1f} ms in the "
          f"flood, {slower:.1f} times")  # fmt: skip
     if memory[-1] > memory[1] * GROWTH:
         problems.append("memory grows")
@@ -171,11 +169,10 @@ async def _fuzz(number: int, seed: int, clients: int, folder: Path) -> int:
     return 1 if problems else 0
 
 
-async def _good_client_alone(port: int) -> Steady:
-    quiet, stop = Steady(port, "quiet"), asyncio.Event()
-    asyncio.get_running_loop().call_later(QUIET_SECONDS, stop.set)
-    await quiet.run(stop)
-    return quiet
+async def _good_client_alone(port: int) -> SteadyReport:
+    client = await SteadyClient.start(port, "quiet")
+    await asyncio.sleep(QUIET_SECONDS)
+    return await client.stop()
 
 
 def main() -> int:

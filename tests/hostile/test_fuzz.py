@@ -9,6 +9,7 @@ from tests.hostile.flood import attempts, report_of
 from tests.hostile.fuzz import besieged, broken_promises
 from tests.hostile.requests import Hostile
 from tests.hostile.sender import Steady, Tally, hammer
+from tests.hostile.steady import report_of as good_report
 
 REQUESTS = 3_000
 CLIENTS = 16
@@ -21,7 +22,10 @@ async def test_a_flood_of_hostile_requests_costs_no_good_message(tmp_path: Path)
         await hammer(proxy.port, attempts(1, REQUESTS), CLIENTS, tally)
         stop.set()
         await good
-        problems = [each async for each in broken_promises(proxy, sink, report_of(tally), steady)]
+        problems = [
+            each
+            async for each in broken_promises(proxy, sink, report_of(tally), good_report(steady))
+        ]
     assert problems == []
     assert tally.attempts == REQUESTS
     assert len(steady.sent) > 10

@@ -30,6 +30,7 @@ from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import load_plugins
 from proxy.pipeline import Pipeline
 from proxy.receive.intake import Intake, new_message_id, read_batch, take_batch
+from proxy.receive.slices import at_once
 from proxy.states import Decision, Deliver, Filter
 from tests.support import NOW, FakeClock, make_config
 
@@ -110,7 +111,7 @@ def _text(body: object) -> str:
 
 def _take(message: dict[str, Any], batch: dict[str, Any], ip: str | None) -> Intake:
     body = msgspec.json.encode({**batch, "batch": [message]})
-    return take_batch(read_batch(body), "acme", NOW, ip, new_message_id)
+    return at_once(take_batch(at_once(read_batch(body)), "acme", NOW, ip, new_message_id))
 
 
 def _event(taken: Intake) -> Event:

@@ -17,6 +17,7 @@ from proxy.event import Event
 from proxy.mapping.dispatch import Dispatcher, Requests
 from proxy.mapping.plugins import load_plugins
 from proxy.receive.intake import read_batch, take_batch
+from proxy.receive.slices import at_once
 from proxy.sandbox.rules import link_problems, track_problems
 from proxy.states import Deliver, Filter
 from proxy.translate import amount
@@ -106,8 +107,8 @@ message = st.fixed_dictionaries(
 
 def _events(content: dict[str, Any]) -> Iterator[Event]:
     """The message as it lies in the spool; nothing where the door refuses it."""
-    batch = read_batch(json.dumps({"batch": [content]}).encode())
-    yield from take_batch(batch, "acme", NOW, None, lambda: "m-1").events
+    batch = at_once(read_batch(json.dumps({"batch": [content]}).encode()))
+    yield from at_once(take_batch(batch, "acme", NOW, None, lambda: "m-1")).events
 
 
 @steady

@@ -162,14 +162,12 @@ def test_a_key_is_found_whole_or_not_at_all() -> None:
     keys = Keys([("wk_1", "acme"), ("wk_2", "acme"), ("wk_12", "beta")])
     names = [keys.name(key) for key in ("wk_1", " wk_2\n", "wk_12", "wk_", "wk_123", "WK_1", "")]
     assert names == ["acme", "acme", "beta", None, None, None, None]
-    assert [keys.name(key) for key in (None, 1, b"wk_1", ["wk_1"], "\udcff", "\ud83d")] == [
-        None
-    ] * 6
+    assert [keys.name(key) for key in ("\udcff", "\ud83d")] == [None] * 2
 
 
 def test_no_key_is_told_from_an_unknown_one_in_words_alone() -> None:
     keys = Keys([("wk_1", "acme")])
-    assert keys.find(None, 7, "", "wk_1", "wk_other") == "acme"
+    assert keys.find(None, "", "wk_1", "wk_other") == "acme"
     for given, words in ((("wk_other", "wk_1"), "no source has"), ((None, ""), "no write key")):
         with pytest.raises(RequestRefused, match=words) as caught:
             keys.find(*given)

@@ -9,6 +9,7 @@ import pytest
 
 from proxy.errors import RequestRefused
 from proxy.receive.intake import read_batch, read_message
+from proxy.receive.slices import at_once
 from tests.receive.conftest import KEY, Door, track
 
 
@@ -48,6 +49,27 @@ async def test_a_message_of_exactly_the_limit_is_kept(door: Door) -> None:
     fits = fits[:-2] + b"x" * (32 * 1024 - len(fits)) + fits[-2:]
     await door.post("/v1/batch", b'{"batch":[' + fits + b"]}")
     assert door.raws() == [fits]
+
+
+@pytest.mark.parametrize("beside", ["context", "integrations", "sentAt"])
+async def test_what_stands_beside_the_messages_counts_as_part_of_each(
+    door: Door, beside: str
+) -> None:
+    """It is kept with each of them: half a megabyte would become a gigabyte."""
+    body = {"batch": [track("m-1"), track("m-2")], beside: {"pad": "x" * 33_000}}
+    assert (await door.post("/v1/batch", body)).status == 200
+    assert (door.counts().received, door.counts().rejected) == (2, {"message_too_large": 2})
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/track"])
+async def test_a_key_that_nobody_can_hold_is_none(door: Door, path: str) -> None:
+    message = json.dumps(track()).encode()
+    body = b'{"batch":[' + message + b'],"writeKey":1e999}'
+    if path == "/v1/track":
+        body = message[:-1] + b',"writeKey":1e999}'
+    assert (await door.post(path, body)).status == 200
+    assert (await door.post(path, body, key=None)).status == 401
+    assert door.counts().received == 1
 
 
 async def test_an_empty_batch_is_a_success_counted_as_refused(door: Door) -> None:
@@ -158,7 +180,7 @@ async def test_the_facts_of_a_batch_are_kept_beside_each_message(door: Door) -> 
 )
 def test_no_body_takes_long_to_refuse(body: bytes) -> None:
     began = time.process_time()
-    for read in (read_batch, read_message):
+    for read in (lambda each: at_once(read_batch(each)), read_message):
         with pytest.raises(RequestRefused):
             read(body)
     assert time.process_time() - began < 2

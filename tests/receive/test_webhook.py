@@ -14,6 +14,7 @@ import pytest
 import structlog
 from aiohttp import ClientResponse
 
+from proxy.occasionally import Occasionally
 from proxy.receive.webhook import is_signed
 from tests.receive.conftest import KEY, Door, OpenDoor, track
 from tests.support import SOURCE, make_config
@@ -229,15 +230,29 @@ async def test_segments_own_fullest_batch_is_taken(door: Door) -> None:
     assert door.counts().pending == 4_000
 
 
-async def test_a_full_disk_asks_segment_to_come_again(door: Door) -> None:
-    def leave_no_room(cursor: apsw.Cursor) -> None:
-        (pages,) = next(cursor.execute("PRAGMA page_count"))
-        cursor.execute(f"PRAGMA max_page_count = {pages}")
+def leave_no_room(cursor: apsw.Cursor) -> None:
+    """The file may not grow any more."""
+    (pages,) = next(cursor.execute("PRAGMA page_count"))
+    cursor.execute(f"PRAGMA max_page_count = {pages}")
 
+
+async def test_a_full_disk_asks_segment_to_come_again(door: Door) -> None:
     await door.database.write(leave_no_room)
     answer = await send(door, [track(f"m-{n}", pad="x" * 9_000) for n in range(9)])
     assert (answer.status, (await answer.json())["code"]) == (503, "storage_unavailable")
     assert door.counts().received == 0
+
+
+async def test_a_full_disk_is_logged_now_and_then(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.receive.tracking._not_accepted", Occasionally())
+    await door.database.write(leave_no_room)
+    large = [track(f"m-{n}", pad="x" * 9_000) for n in range(9)]
+    with structlog.testing.capture_logs() as logs:
+        answers = [await send(door, large) for _ in range(5)]
+    assert [answer.status for answer in answers] == [503] * 5
+    assert [(log["event"], log["times"]) for log in logs] == [("not_accepted", 1)]
 
 
 async def test_where_segment_calls_from_is_not_where_the_user_is(open_door: OpenDoor) -> None:

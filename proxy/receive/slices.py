@@ -1,0 +1,56 @@
+"""Long work in slices, so that nobody else at the door waits for it.
+
+One body of half a megabyte can hold 250,000 messages or brackets, and looking through those takes
+longer than most requests from beginning to end. Work that may be long is written as a generator
+that yields after every slice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Final, TypeVar, cast
+
+T = TypeVar("T")
+
+#: Yields between its slices, and returns its result.
+Sliced = Generator[None, None, T]
+
+#: Bytes in a slice, which are looked through in well under a millisecond.
+SLICE_BYTES: Final = 64 * 1024
+#: Pieces in a slice, for what goes from piece to piece.
+SLICE_PIECES: Final = 1_000
+#: What a piece costs however small it is, in bytes.
+PIECE_BYTES: Final = SLICE_BYTES // SLICE_PIECES
+
+
+def at_once(work: Sliced[T]) -> T:
+    """The result, where nobody waits."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+
+class Turns:
+    """Runs work beside that of others: the first slice at once, which is all of most requests, the
+    rest one work after the other, however many are long.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def run(self, work: Sliced[T]) -> T:
+        """The result; raises what `work` raises."""
+        try:
+            next(work)
+        except StopIteration as end:
+            return cast("T", end.value)
+        async with self._turn:
+            while True:
+                await asyncio.sleep(0)
+                try:
+                    next(work)
+                except StopIteration as end:
+                    return cast("T", end.value)
