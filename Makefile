@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 
-.PHONY: run test lint format lock fuzz clean
+.PHONY: run test lint format lock fuzz soak clean
 
 run: $(VENV)/run.stamp  ## serve with a sandbox, and show the examples going through
 	$(BIN)/kochava-proxy run --sandbox --examples examples
@@ -33,6 +33,9 @@ lock:  ## resolve the dependencies anew; needs uv
 
 fuzz: $(VENV)/dev.stamp  ## hostile requests by the hundred thousand; SEED=2 for others
 	$(BIN)/python -m tests.hostile.fuzz --requests 100000 --seed $(or $(SEED),1)
+
+soak: $(VENV)/dev.stamp  ## steady load, and nothing may grow; MINUTES=60 for longer. Linux only
+	$(BIN)/python -m tests.proof.soak --minutes $(or $(MINUTES),5) --workers $(or $(WORKERS),1)
 
 clean:
 	rm -rf $(VENV) data build *.egg-info

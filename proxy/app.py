@@ -8,15 +8,19 @@ Nothing below this module knows more than its own part; docs/architecture.md sho
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
 
+from proxy.appstate import WorkerState
 from proxy.clock import Chance, Clock, SystemClock, system_chance
 from proxy.config import Config
+from proxy.console.server import Console
 from proxy.database import Database
 from proxy.deliver.encode import Encoder
 from proxy.deliver.forwarder import Forwarder
@@ -25,6 +29,8 @@ from proxy.errors import ConfigError, StorageBroken, StorageError
 from proxy.identities import known
 from proxy.mapping.observers import PluginObservers
 from proxy.mapping.plugins import Plugins
+from proxy.observe import published
+from proxy.observe.published import Publisher
 from proxy.pipeline import Pipeline
 from proxy.receive import health, openapi
 from proxy.receive.browser import MAX_LINE, BrowserApi, allow_origins
@@ -34,11 +40,17 @@ from proxy.receive.protocol import Runner
 from proxy.receive.settings import SettingsApi
 from proxy.receive.tracking import TrackingApi, answer_in_json
 from proxy.receive.webhook import WebhookApi
-from proxy.spool import purpose, sqlite
+from proxy.spool import purpose, schema
+from proxy.spool.base import Part
+from proxy.spool.migrate import MIGRATIONS
+from proxy.spool.sqlite import SqliteSpool
+from proxy.turns import wait_for_lock
+from proxy.worker import Worker
 
 #: Together under 25 s, after which most supervisors kill.
 REQUEST_GRACE_SECONDS: Final = 5.0
 DELIVERY_GRACE_SECONDS: Final = 15.0
+LOOK_SECONDS: Final = 1.0  # between looks for what other programs put into the queue
 
 _log = structlog.get_logger(room="app")
 
@@ -53,11 +65,12 @@ class App:
         plugins: Plugins,
         *,
         sandbox: bool = False,
+        worker: Worker | None = None,
         clock: Clock | None = None,
         chance: Chance | None = None,
     ) -> None:
         """`base` is the folder of the config file; relative paths start there. `sandbox` says
-        that the config points at one.
+        that the config points at one. `worker` says which of several processes this is.
 
         Raises:
             ConfigError: the TLS certificate or its key cannot be used.
@@ -67,8 +80,12 @@ class App:
         self._base = base
         self._plugins = plugins
         self._sandbox = sandbox
+        self._worker = worker
         self._listener = Listener(config.server, base)
         self._clock = clock or SystemClock()
+        self._started_at = self._clock.now()
+        # Of several workers the supervisor has it.
+        self._console = None if worker else Console(config, base, self._ready, self._clock)
         self._chance = chance or system_chance()
         self._stop = asyncio.Event()
         self._not_ready: str | None = "starting"
@@ -88,17 +105,31 @@ class App:
 
         """
         config = self._config
-        schemas = (sqlite.SCHEMA, known.SCHEMA)
+        schemas = (schema.SCHEMA, known.SCHEMA, published.SCHEMA)
         path = self._base / config.spool.path
-        self._database = Database(path, schemas, on_broken=self._broken)
+        worker = self._worker
+        lock = worker.open_lock() if worker else await wait_for_lock(path)
+        self._database = Database(
+            path, schemas, on_broken=self._broken, lock=lock, migrations=MIGRATIONS
+        )
         try:
             await self._database.write(partial(purpose.claim, sandbox=self._sandbox))
         except StorageError as error:
             await self._database.close()
             raise StorageError(f"{path}: {error}") from None
         dedup_seconds = config.delivery.dedup_window_hours * 3_600
-        spool = sqlite.SqliteSpool(self._database, self._clock, dedup_seconds)
-        devices = known.KnownDevices(self._database.read, self._database.write, self._clock)
+        bulk_age_seconds = config.delivery.bulk_age_hours * 3_600
+        self._spool = spool = SqliteSpool(
+            self._database,
+            self._clock,
+            dedup_seconds,
+            bulk_age_seconds,
+            part=Part(worker.index, worker.count) if worker else Part(),
+            wake=self._wake,
+        )
+        devices = known.KnownDevices(
+            self._database.read, self._database.write, self._clock, shared=worker is not None
+        )
         sources = {source.name: source.public() for source in config.sources}
         pipeline = Pipeline(self._plugins, sources, devices, Encoder(config))
         self._transport = AiohttpTransport(
@@ -112,21 +143,53 @@ class App:
             config.delivery,
             self._clock,
             self._chance,
+            {app_id for source in config.sources for app_id in source.app_ids},
         )
-        self._forwarding = asyncio.create_task(self._forwarder.run())
+        self._forwarding = asyncio.gather(self._forwarder.run(), self._look(spool))
         self._forwarding.add_done_callback(self._forwarding_ended)
-        self._runner = build_runner(config, Door(config, spool, self._clock), self._ready)
+        self._publisher = Publisher(self._database.write, self._state, self._clock)
+        self._publishing = asyncio.create_task(self._publisher.run())
+        self._runner = build_runner(
+            config, Door(config, spool, self._clock), self._ready, states=self._states
+        )
         try:
             await self._runner.setup()
-            await self._listener.start(self._runner)
+            await self._listener.start(self._runner, worker.open_sockets() if worker else ())
         except OSError:
             await self._close()
             raise
         self._not_ready = None
-        _log.info("listening", host=config.server.host, port=self.port)
+        if self._console:
+            await self._console.start()
+        if worker:
+            asyncio.get_running_loop().add_reader(worker.woken, self._heard)
+            _log.info("worker_ready", pid=os.getpid())
+        else:
+            _log.info("listening", host=config.server.host, port=self.port)
 
     def _ready(self) -> str | None:
         return self._not_ready
+
+    def _state(self) -> WorkerState:
+        """What this process knows of its apps."""
+        index = self._worker.index if self._worker else 0
+        apps = self._forwarder.states()
+        return WorkerState(index, os.getpid(), self._started_at, self._clock.now(), apps)
+
+    async def _states(self) -> Iterable[WorkerState]:
+        """What all of them do."""
+        return published.read_states(self._database.read, self._clock.now())
+
+    def _wake(self, index: int) -> None:
+        """There is news for another worker: an event for one of its devices, say."""
+        if self._worker:
+            self._worker.wake(index)
+
+    def _heard(self) -> None:
+        """Another worker has news for this one."""
+        if self._worker:
+            self._worker.heard()
+            self._spool.heard()
 
     def reload(self) -> None:
         """Takes a new certificate, if there is one; safe to call from a signal handler."""
@@ -159,11 +222,15 @@ class App:
             raise self._failure
 
     async def _close(self) -> None:
-        self._not_ready = "stopping"
+        self.request_stop()
         self._listener.close()
+        if self._console:
+            await self._console.stop()
         await self._runner.cleanup()
-        await self._forwarder.stop(DELIVERY_GRACE_SECONDS)
-        await asyncio.gather(self._forwarding, return_exceptions=True)
+        # What becomes of a delivery could not be written down on a disk that failed.
+        await self._forwarder.stop(0 if self._failure else DELIVERY_GRACE_SECONDS)
+        self._publisher.stop()
+        await asyncio.gather(self._forwarding, self._publishing, return_exceptions=True)
         await self._transport.close()
         await self._database.close()
 
@@ -172,7 +239,13 @@ class App:
         self._failure = self._failure or error
         self.request_stop()
 
-    def _forwarding_ended(self, task: asyncio.Task[None]) -> None:
+    async def _look(self, spool: SqliteSpool) -> None:
+        """For events that `dead replay` puts back into the queue."""
+        while not self._stop.is_set():
+            await self._clock.wait(self._stop, LOOK_SECONDS)
+            spool.look()
+
+    def _forwarding_ended(self, task: asyncio.Future[Any]) -> None:
         """A forwarder that died must not leave a proxy that takes and never sends."""
         if task.cancelled() or task.exception() is None:
             return
@@ -182,7 +255,11 @@ class App:
 
 
 def build_runner(
-    config: Config, door: Door, not_ready: health.NotReady, idle_seconds: float = IDLE_SECONDS
+    config: Config,
+    door: Door,
+    not_ready: health.NotReady,
+    idle_seconds: float = IDLE_SECONDS,
+    states: health.States = health.no_states,
 ) -> web.AppRunner:
     """Everything that is served, not yet listening."""
     app = web.Application(middlewares=[allow_origins, answer_in_json])
@@ -191,7 +268,7 @@ def build_runner(
     SettingsApi(door, config.server.public_url).add_routes(app)
     WebhookApi(door, config).add_routes(app)
     openapi.add_routes(app)
-    health.add_routes(app, not_ready)
+    health.add_routes(app, not_ready, states)
     return Runner(
         app,
         auto_decompress=False,  # receive/body.py inflates, within its limit

@@ -12,7 +12,10 @@ class Clock(Protocol):
     """Where the time comes from."""
 
     def now(self) -> float:
-        """Epoch seconds."""
+        """Epoch seconds; they can be set forwards and back."""
+
+    def steady(self) -> float:
+        """Seconds since some moment; they only go forwards."""
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         """Return when `event` is set or `seconds` (None: no bound) have passed."""
@@ -23,6 +26,9 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time()
+
+    def steady(self) -> float:
+        return time.monotonic()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         try:

@@ -17,6 +17,7 @@ NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1)]
 NotNegativeCount = Annotated[int, Meta(ge=0)]
 Name = Annotated[str, Meta(min_length=1)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -30,7 +31,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Server(Section, frozen=True):
     host: Name = "127.0.0.1"
     port: Port = 8080
-    workers: int = 1
+    workers: NotNegativeCount = 1
     public_url: str = ""
     trusted_proxies: tuple[str, ...] = ()
     tls_certificate: str = ""
@@ -64,6 +65,9 @@ class Delivery(Section, frozen=True):
     retry_max_seconds: Positive = 300
     retry_horizon_hours: Positive = 24
     dedup_window_hours: NotNegative = 24
+    bulk_age_hours: NotNegative = 24
+    live_share: Share = 0.5
+    bulk_share: Share = 0.1
     transport: Literal["aiohttp", "curl"] = "aiohttp"
 
 
@@ -98,6 +102,12 @@ class SourceConfig(Section, frozen=True):
     def write_keys(self) -> tuple[str, ...]:
         """All keys by which this source is known: several while one replaces another."""
         return (self.write_key,) if isinstance(self.write_key, str) else self.write_key
+
+    @property
+    def app_ids(self) -> tuple[str, ...]:
+        """The app ids of all its platforms."""
+        ids = self.kochava_app_id
+        return (ids,) if isinstance(ids, str) else tuple(ids.values())
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

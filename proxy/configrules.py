@@ -42,6 +42,12 @@ def find_problems(config: Config, file: str) -> list[Problem]:
             "is greater than delivery.retry_max_seconds",
             "the first wait cannot be longer than the longest",
         )
+    if config.delivery.live_share + config.delivery.bulk_share > 1:
+        problem(
+            "delivery.bulk_share",
+            "and delivery.live_share are more than 1 together",
+            "lower one of them: they are parts of the same whole",
+        )
     for index, network in enumerate(config.server.trusted_proxies):
         try:
             ipaddress.ip_network(network, strict=False)
@@ -64,10 +70,12 @@ def _is_url(text: str) -> bool:
 def _not_yet(config: Config, problem: Any) -> None:
     """Parts of the file that this version does not stand behind: refused, never ignored."""
     later = {
-        "server.workers": (config.server.workers != 1, "leave it at 1"),
         "spool.backend": (config.spool.backend != "sqlite", 'write "sqlite"'),
         "delivery.transport": (config.delivery.transport != "aiohttp", 'write "aiohttp"'),
-        "console.token": (bool(config.console.token), "leave it empty: there is no console yet"),
+        "console.token": (
+            bool(config.console.token),
+            "leave it empty: there is no page to protect yet",
+        ),
     }
     for index, source in enumerate(config.sources):
         later[f"sources[{index}].postback_token"] = (bool(source.postback_token), "leave it empty")

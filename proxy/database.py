@@ -1,7 +1,9 @@
 """The one SQLite file: one thread writes, and everything that waits is written together.
 
 Group commit adapts by itself: while one transaction is being synced to the disk, further jobs
-queue up, and the next transaction takes them all. A lone job is committed at once.
+queue up, and the next transaction takes them all. A lone job is committed at once. Several
+processes may write by turns (`proxy.turns`); what queues up while one waits for its turn goes into
+its transaction.
 
 A transaction that returned is on the disk (WAL, synchronous=FULL). An I/O error ends the use of
 the file for good: after a failed fsync nobody knows what the disk holds
@@ -12,16 +14,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import IO, Any, Final, TypeVar
 
 import apsw
 
+from proxy.connections import (
+    BROKEN,
+    Migration,
+    open_for_reading,
+    prepare,
+    refuse_old_sqlite,
+    writing,
+)
 from proxy.errors import StorageBroken, StorageError, StorageFull
+from proxy.turns import Turn, take_lock
+
+__all__ = ["Database", "Job", "open_for_reading", "writing"]
 
 T = TypeVar("T")
 
@@ -29,14 +41,7 @@ T = TypeVar("T")
 #: again after a rollback.
 Job = Callable[[apsw.Cursor], T]
 
-#: Older versions corrupt a WAL file when two connections write and checkpoint at once.
-OLDEST_SQLITE: Final = (3, 51, 3)
-SCHEMA_VERSION: Final = 1
 MAX_JOBS: Final = 1_000  # in one transaction, so that the first of them need not wait too long
-#: After these nobody can say what the disk holds, or whether it will hold anything again.
-BROKEN: Final = (
-    apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError,
-)  # fmt: skip
 CHECKPOINT_PAGES: Final = 4_000  # of the WAL, 16 MB, before they are moved into the file
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
@@ -60,12 +65,20 @@ class Database:
         path: Path,
         schemas: Sequence[str],
         on_broken: Callable[[StorageBroken], None] = lambda _: None,
+        lock: IO[str] | None = None,
+        migrations: Mapping[int, Migration] | None = None,
     ) -> None:
-        _refuse_old_sqlite()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """`schemas` are the tables, `migrations` how older files come to have them. `lock` is that
+        of `take_lock`, if somebody took it already; the close lets go of it.
+
+        Raises:
+            StorageError: the file cannot be used.
+
+        """
+        refuse_old_sqlite()
         self.path = path
         self.commits = 0
-        self._lock = _lock(path)
+        self._lock = lock or take_lock(path)
         self._loop = asyncio.get_running_loop()
         self._on_broken = on_broken
         self._broken: StorageBroken | None = None
@@ -73,12 +86,17 @@ class Database:
         self._wal_pages = 0
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._held: list[_Write] = []
+        self._turn = Turn(path)
         try:
-            self._writer = apsw.Connection(str(path))
-            _prepare(self._writer, schemas)
+            with self._turn:
+                self._writer = apsw.Connection(str(path))
+                prepare(self._writer, schemas, migrations or {})
             self._writer.set_wal_hook(self._committed)
             self._reader = open_for_reading(path)
+            # It closes last; that moves all into the file.
+            self._reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         except (apsw.Error, StorageError) as error:
+            self._turn.close()
             self._lock.close()
             raise StorageError(f"{path}: {error}") from None
         self._thread = threading.Thread(target=self._work, name="spool-writer", daemon=True)
@@ -121,6 +139,7 @@ class Database:
             with contextlib.suppress(apsw.ConnectionClosedError):
                 self._reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._reader.close()
+        self._turn.close()
         self._lock.close()
 
     # The rest runs in the writing thread.
@@ -131,20 +150,30 @@ class Database:
             writes, self._held = self._held, []
             with contextlib.suppress(queue.Empty):
                 # With held results at hand this is the pause between two tries.
-                item = self._queue.get(timeout=RETRY_SECONDS if writes else None)
-                while item is not None:
-                    writes.append(item)
-                    if len(writes) >= MAX_JOBS:
-                        break
-                    item = self._queue.get_nowait()
-                stopping = item is None
+                first = self._queue.get(timeout=RETRY_SECONDS if writes else None)
+                stopping = first is None
+                writes += [first] if first else []
             if writes:
-                self._commit(writes)
-                self._checkpoint()
+                with self._turn:
+                    stopping = stopping or self._take_queued(writes)
+                    self._commit(writes)
+                    self._checkpoint()
         for write in self._held:
             self._answer([(write, StorageFull("still no room at shutdown"))])
         with contextlib.suppress(apsw.Error):
             self._writer.close()
+
+    def _take_queued(self, writes: list[_Write]) -> bool:
+        """Moves what waits to `writes`, also what came while the turn was another's; whether
+        nothing more will come.
+        """
+        with contextlib.suppress(queue.Empty):
+            while len(writes) < MAX_JOBS:
+                item = self._queue.get_nowait()
+                if item is None:
+                    return True
+                writes.append(item)
+        return False
 
     def _commit(self, writes: list[_Write]) -> None:
         if self._broken:
@@ -182,6 +211,9 @@ class Database:
     def _checkpoint(self) -> None:
         """SQLite's own checkpoints keep a failed fsync to themselves and try again, and the second
         try can succeed without the data. What is held may fit into a WAL that begins anew.
+
+        Within the turn: a WAL begins anew only once all of it has been moved, which would never
+        come to pass while others write on. `_wal_pages` counts the pages of all processes.
         """
         if self._broken or (self._wal_pages < CHECKPOINT_PAGES and not self._held):
             return
@@ -226,50 +258,3 @@ class Database:
                     write.future.set_result(answer)
 
         self._loop.call_soon_threadsafe(resolve)
-
-
-def open_for_reading(path: Path) -> apsw.Connection:
-    """A second connection that only reads, beside a running proxy or without one."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    connection.set_busy_timeout(5_000)
-    connection.execute("PRAGMA query_only = ON")
-    version = connection.pragma("user_version")
-    if version > SCHEMA_VERSION:
-        raise StorageError(f"written by a newer version of kochava-proxy (schema {version})")
-    return connection
-
-
-def _prepare(connection: apsw.Connection, schemas: Sequence[str]) -> None:
-    connection.set_busy_timeout(5_000)
-    version = cast("int", connection.pragma("user_version"))
-    if version > SCHEMA_VERSION:
-        raise StorageError(f"written by a newer version of kochava-proxy (schema {version})")
-    mode = connection.pragma("journal_mode", "wal")
-    if mode != "wal":
-        raise StorageError(f"the file system allows no WAL (journal mode {mode})")
-    connection.pragma("synchronous", "full")
-    connection.pragma("wal_autocheckpoint", 0)  # `Database` does it, and hears how it went
-    with connection:
-        for schema in schemas:
-            connection.execute(schema)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _lock(path: Path) -> Any:
-    """One proxy at a time: two on one file would each send everything."""
-    file = path.with_name(path.name + ".lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StorageError(f"{path}: another kochava-proxy is using this file") from None
-    return file
-
-
-def _refuse_old_sqlite() -> None:
-    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
-    if version < OLDEST_SQLITE:
-        oldest = ".".join(map(str, OLDEST_SQLITE))
-        raise StorageError(
-            f"SQLite {apsw.sqlite_lib_version()} can corrupt its WAL; {oldest} or newer is needed"
-        )

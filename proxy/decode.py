@@ -151,8 +151,8 @@ def decode_event(event: Event) -> Message:
     wire = read_wire(event.raw, event.type, deletions=True)
     try:
         facts = _facts.decode(event.facts) if event.facts else Facts()
-        context = _merge(_optional(facts.context), wire.context or {})
-        integrations = _merge(_optional(facts.integrations), wire.integrations or {})
+        context = merge(_optional(facts.context), wire.context or {})
+        integrations = merge(_optional(facts.integrations), wire.integrations or {})
     except UNREADABLE:
         raise Refused("bad_request") from None
     received = datetime.fromtimestamp(event.received_at, UTC)
@@ -198,7 +198,7 @@ def _optional(raw: msgspec.Raw | msgspec.UnsetType) -> dict[str, Any]:
     return {} if isinstance(raw, msgspec.UnsetType) else _object.decode(raw)
 
 
-def _merge(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
+def merge(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
     """The batch's object with the message's laid over it, object by object; null says nothing."""
     if not outer:
         return inner
@@ -206,7 +206,7 @@ def _merge(outer: dict[str, Any], inner: dict[str, Any]) -> dict[str, Any]:
     for key, value in inner.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, dict):
-            merged[key] = _merge(below, value)
+            merged[key] = merge(below, value)
         elif value is not None or key not in merged:
             merged[key] = value
     return merged

@@ -75,13 +75,17 @@ def read_platform(context: dict[str, Any]) -> Platform | None:
     return _PLATFORMS[library[1]] if library else None
 
 
+def device_id(device: dict[str, Any]) -> str | None:
+    """The id in a message's `context.device`, if it tells this device from others."""
+    given = text(device.get("id"))
+    return None if given is None or is_zero(given) else given  # App Clips all share the zero one
+
+
 def read_device(message: Message) -> Device | None:
     """The device of a message; None where nothing in it identifies one."""
     raw = section(message.context, "device")
     platform = read_platform(message.context)
-    device_id = text(raw.get("id"))
-    if device_id and is_zero(device_id):
-        device_id = None  # App Clips all share this one
+    own_id = device_id(raw)
     advertising_id = text(raw.get("advertisingId")) or text(raw.get("advertising_id"))
     zeroed = advertising_id is not None and is_zero(advertising_id)
     tracking = _flag(raw, "adTrackingEnabled", "ad_tracking_enabled")
@@ -90,17 +94,17 @@ def read_device(message: Message) -> Device | None:
     posing = (
         platform == "ios"
         and advertising_id is not None
-        and device_id is not None
-        and advertising_id.lower() == device_id.lower()
+        and own_id is not None
+        and advertising_id.lower() == own_id.lower()
     )
     if platform and advertising_id and not (zeroed or posing or tracking is False):
         ids["idfa" if platform == "ios" else "adid"] = advertising_id
-    if platform == "ios" and device_id:
-        ids["idfv"] = device_id
-    if platform == "android" and device_id and _ANDROID_ID.fullmatch(device_id):
-        ids["android_id"] = device_id
+    if platform == "ios" and own_id:
+        ids["idfv"] = own_id
+    if platform == "android" and own_id and _ANDROID_ID.fullmatch(own_id):
+        ids["android_id"] = own_id
 
-    kochava_device_id = device_id or message.anonymous_id or ""
+    kochava_device_id = own_id or message.anonymous_id or ""
     if not kochava_device_id and not ids:
         return None
     return Device(

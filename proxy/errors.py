@@ -6,6 +6,7 @@ ProxyError
 ├── Filtered         a mapping says: this message is not to be sent, and why
 ├── Refused          a message that came in is not acceptable: count it, go on with the next
 ├── RequestRefused   a whole HTTP request is not acceptable: answer its status
+├── WorkerFailed     end the process: one of its workers cannot go on
 ├── StorageError
 │   ├── StorageFull    accept nothing now (503), try again later
 │   └── StorageBroken  the disk cannot be trusted: end the process
@@ -83,6 +84,10 @@ class RequestRefused(ProxyError):
         self.code = code
         self.message = message
         self.retry_after = retry_after
+
+
+class WorkerFailed(ProxyError):
+    """A worker process cannot be started, or did not end well."""
 
 
 class StorageError(ProxyError):

@@ -23,7 +23,10 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One accepted message. `received_at` is in epoch seconds; `facts` is `Facts` as JSON."""
+    """One accepted message. `received_at` is in epoch seconds; `facts` is `Facts` as JSON.
+
+    The rest says where it queues (`proxy.placing.Place`).
+    """
 
     source: str
     message_id: str
@@ -31,3 +34,8 @@ class Event(msgspec.Struct, frozen=True):
     received_at: float
     facts: bytes
     raw: bytes
+    device: int = 0
+    person: int | None = None
+    of_person: bool = False
+    computed: bool = False
+    happened_at: float | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from proxy.decode import decode_event
 from proxy.deliver.encode import Encoder
-from proxy.deliver.forwarder import Prepared
+from proxy.deliver.prepared import Prepared
 from proxy.errors import Refused
 from proxy.event import Event
 from proxy.identities.known import KnownDevices

@@ -35,22 +35,31 @@ class FakeClock:
 
     def __init__(self, now: float = NOW) -> None:
         self._now = now
+        self._steady = 0.0
         self._turned = asyncio.Condition()
 
     def now(self) -> float:
         return self._now
 
+    def steady(self) -> float:
+        return self._steady
+
+    def set_back(self, seconds: float) -> None:
+        """The time of day; no time passes."""
+        self._now -= seconds
+
     async def advance(self, seconds: float) -> None:
         self._now += seconds
+        self._steady += seconds
         async with self._turned:
             self._turned.notify_all()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        until = None if seconds is None else self._now + seconds
+        until = None if seconds is None else self._steady + seconds
 
         async def turned() -> None:
             async with self._turned:
-                await self._turned.wait_for(lambda: until is not None and self._now >= until)
+                await self._turned.wait_for(lambda: until is not None and self._steady >= until)
 
         tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(turned())]
         try:

@@ -94,7 +94,7 @@ def test_all_problems_are_reported_at_once(write_config: WriteConfig) -> None:
         colour = "red"
         [server]
         port = "http"
-        workers = 4
+        workers = -1
         [kochava]
         track_url = "${NOWHERE}"
         [delivery]

@@ -78,6 +78,12 @@ def test_the_first_wait_cannot_be_longer_than_the_longest() -> None:
     assert list(found) == ["delivery.retry_base_seconds"]
 
 
+def test_the_shares_of_live_and_bulk_are_parts_of_one_whole() -> None:
+    found = refused(delivery={"live_share": 0.8, "bulk_share": 0.3})
+    assert list(found) == ["delivery.bulk_share"]
+    make_config(delivery={"live_share": 0.7, "bulk_share": 0.3})
+
+
 def test_trusted_proxies_are_addresses_or_networks() -> None:
     good = make_config(server={"trusted_proxies": ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32"]})
     assert len(good.server.trusted_proxies) == 3
@@ -147,7 +153,6 @@ def test_without_a_source_nothing_can_be_received() -> None:
 @pytest.mark.parametrize(
     ("table", "key"),
     [
-        ({"server": {"workers": 2}}, "server.workers"),
         ({"spool": {"backend": "nats", "url": "nats://127.0.0.1"}}, "spool.backend"),
         ({"delivery": {"transport": "curl"}}, "delivery.transport"),
         ({"console": {"token": "t"}}, "console.token"),

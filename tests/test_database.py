@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from proxy.connections import SCHEMA_VERSION
 from proxy.database import Database, open_for_reading
 from proxy.errors import StorageError
 
@@ -118,6 +119,7 @@ async def test_a_second_opening_is_refused(database: Database, path: Path) -> No
 
 OPEN = """
 import asyncio, pathlib, sys
+from proxy.connections import SCHEMA_VERSION
 from proxy.database import Database
 
 async def main():
@@ -156,7 +158,7 @@ class TestFilesThatCannotBeUsed:
         connection.close()
 
     async def test_a_schema_of_the_future(self, path: Path) -> None:
-        self.make(path, "PRAGMA user_version = 2")
+        self.make(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         with pytest.raises(StorageError, match="newer version of kochava-proxy") as error:
             Database(path, (SCHEMA,))
         assert str(path) in str(error.value)
@@ -178,11 +180,11 @@ class TestFilesThatCannotBeUsed:
             Database(path, (SCHEMA, "CREATE INDEX IF NOT EXISTS by_text ON notes (text);"))
 
     async def test_what_was_refused_can_be_opened_once_it_is_mended(self, path: Path) -> None:
-        self.make(path, "PRAGMA user_version = 2")
+        self.make(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
         for _ in range(2):
             with pytest.raises(StorageError, match="newer version"):
                 Database(path, (SCHEMA,))
-        self.make(path, "PRAGMA user_version = 1")
+        self.make(path, f"PRAGMA user_version = {SCHEMA_VERSION}")
         database = Database(path, (SCHEMA,))
         await note(database, "a")
         await database.close()

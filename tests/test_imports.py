@@ -13,15 +13,18 @@ ROOT = Path(__file__).parent.parent
 
 #: From the ground up. A module may import modules of its own floor's room and of floors below.
 GROUND = {
-    "clock", "config", "configfile", "configrules", "database", "decode", "device", "errors",
-    "event", "kochava",
-    "occasionally", "segment", "states", "translate",
+    "appstate", "clock", "config", "configfile", "configrules", "connections", "database",
+    "decode", "device", "errors", "event", "kochava", "occasionally", "placing", "segment",
+    "states", "translate", "turns",
 }  # fmt: skip
-ROOMS = {"deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
-TOP = {"app", "pipeline", "cli"}
+ROOMS = {"console", "deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
+TOP = {"app", "pipeline", "supervisor", "worker", "cli"}
 #: The queue's protocol is ground for whoever fills or empties it; who only looks may read it.
 ALSO = {"deliver": {"spool.base"}, "receive": {"spool.base"},
-        "observe": {"spool.base", "spool.ledger"}}  # fmt: skip
+        "observe": {"spool.base", "spool.ledger"},
+        # It serves what these make of it.
+        "console": {"observe.metrics", "observe.snapshot", "receive.health",
+                    "receive.protocol"}}  # fmt: skip
 
 
 def modules(package: str) -> dict[str, Path]:

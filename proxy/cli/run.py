@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
-import sys
 from pathlib import Path
-from typing import Final
 
 import click
 import msgspec
@@ -16,17 +13,14 @@ import uvloop
 from proxy.app import App
 from proxy.cli.common import BAD_ANSWER, config_option, load_or_exit, show_and_exit
 from proxy.cli.examples import Narrator, load_examples, send_examples
+from proxy.cli.process import freeze_memory, share_interpreter
 from proxy.config import Config
-from proxy.errors import ConfigError, StorageError
+from proxy.errors import ConfigError, StorageError, WorkerFailed
 from proxy.mapping.plugins import load_plugins
 from proxy.sandbox.server import LINK_PATH, TRACK_PATH, Sandbox
+from proxy.supervisor import Supervisor, worker_count
 
 Messages = list[tuple[str, bytes]]
-
-#: For which a thread may keep the interpreter from another that wants it. The spool's thread wants
-#: it after every statement: with Python's 5 ms a commit beside a busy loop took up to 130 ms
-#: (docs/decisions/0025-long-work-in-slices.md).
-SWITCH_SECONDS: Final = 0.0001
 
 
 @click.command()
@@ -41,13 +35,15 @@ def run(config_path: Path, with_sandbox: bool, examples: Path | None) -> None:
     if examples and not with_sandbox:
         raise click.UsageError("--examples needs --sandbox: samples have no business at Kochava")
     config = load_or_exit(config_path)
+    if examples and worker_count(config.server.workers) > 1:
+        raise click.UsageError("--examples needs server.workers = 1, to see what becomes of each")
     messages = load_examples(examples) if examples else []
-    sys.setswitchinterval(SWITCH_SECONDS)
+    share_interpreter()
     try:
         uvloop.run(_run(config, config_path.parent, with_sandbox, messages))
     except ConfigError as error:
         show_and_exit(error, config_path)
-    except (StorageError, OSError) as error:
+    except (StorageError, WorkerFailed, OSError) as error:
         click.echo(f"kochava-proxy: {error}", err=True)
         raise SystemExit(BAD_ANSWER) from None
 
@@ -61,15 +57,19 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
         click.echo(f"sandbox: nothing leaves this machine; all requests go to {sandbox.url}")
     narrator = Narrator()
     plugins = load_plugins(config, base, *([narrator.plugin()] if examples else []))
-    app = App(config, base, plugins, sandbox=with_sandbox)
+    count = worker_count(config.server.workers)
+    app: App | Supervisor
+    if count > 1:  # each loads the plugins for itself; here they were only checked
+        app = Supervisor(config, base, count, sandbox=with_sandbox)
+    else:
+        app = App(config, base, plugins, sandbox=with_sandbox)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, app.request_stop)
     loop.add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.start()
-        gc.collect()
-        gc.freeze()  # what stands now stays: looking through it all takes the collector 20 ms
+        freeze_memory()
         if examples:  # beside serving, so that a signal ends the process at once
             key = config.sources[0].write_keys[0]
             scheme = "https" if config.server.tls_certificate else "http"

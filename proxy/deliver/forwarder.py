@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Final
 
-import msgspec
 import structlog
 
+from proxy.appstate import AppState
 from proxy.clock import Chance, Clock
-from proxy.config import Delivery
-from proxy.deliver.backoff import backoff
-from proxy.deliver.lanes import Lanes, device_keys
-from proxy.deliver.outcome import judge
+from proxy.config import Delivery as Settings
+from proxy.deliver.apps import App, Apps
+from proxy.deliver.attempt import Attempt
+from proxy.deliver.backoff import next_wait
+from proxy.deliver.delivery import Delivery
+from proxy.deliver.prepared import Observers, Prepared
 from proxy.deliver.transport import Transport
-from proxy.errors import StorageError, TransportError
+from proxy.errors import StorageError
 from proxy.event import Event
-from proxy.kochava import IdentityLink, Request
 from proxy.occasionally import Occasionally
-from proxy.segment import Message
-from proxy.spool.base import Leased, Parked, Spool
-from proxy.states import Decision, Deliver, Fail, Filter, Hold, Outcome, Planned, Settlement
+from proxy.spool.base import Lane, Leased, Parked, Spool
+from proxy.states import Fail, Filter, Hold, Outcome, Planned, Settlement
 
-DIGEST_BYTES: Final = 8
+#: Events leased from a lane at a time, so that deciding about them never holds up the door.
+SLICE: Final = 20
+MAX_SETTLING: Final = 500  # events at once that are settled or parked without being sent
+MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
 
 _log = structlog.get_logger(room="deliver")
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """What the pipeline made of an event; `message` is None where the row could not be read."""
-
-    message: Message | None
-    decision: Decision
-
-
-class Observers(Protocol):
-    """Whoever looks on; none of them can raise."""
-
-    def attempted(
-        self, message: Message, request: Request, outcome: Outcome, attempt: int
-    ) -> None: ...
-
-    def settled(self, message: Message, settlement: Settlement) -> None: ...
 
 
 class Forwarder:
@@ -56,23 +41,28 @@ class Forwarder:
         prepare: Callable[[Event], Prepared],
         transport: Transport,
         observers: Observers,
-        settings: Delivery,
+        settings: Settings,
         clock: Clock,
         chance: Chance,
+        apps: Iterable[str] = (),
     ) -> None:
+        """`apps` are those that the config names."""
         self._spool = spool
         self._prepare = prepare
-        self._transport = transport
+        self._attempt = Attempt(transport, observers, clock)
         self._observers = observers
         self._settings = settings
         self._clock = clock
         self._chance = chance
-        self._lanes = Lanes()
         self._occasionally = Occasionally()
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Event()
+        self._apps: Apps[Delivery] = Apps(apps, settings, chance)
+        #: The apps that a lane's events turned out to be for, the last seen last.
+        self._serves: dict[int, dict[str, None]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self._stopping = False
-        self._leasing: asyncio.Task[list[Leased]] | None = None
+        spool.on_news(self._wake.set)
 
     async def run(self) -> None:
         """Leases and sends until stopped.
@@ -81,138 +71,203 @@ class Forwarder:
             StorageError: the spool cannot be used any more.
 
         """
+        for name in filter(None, self._spool.parked_apps()):
+            self._apps.get(name)
         while not self._stopping:
-            room = self._settings.max_concurrency - len(self._in_flight)
-            if room <= 0:
-                self._room.clear()
-                await self._room.wait()
-                continue
-            self._leasing = asyncio.ensure_future(self._spool.lease(room))
-            try:
-                batch = await self._leasing
-            except asyncio.CancelledError:
-                if self._stopping:
-                    return
-                raise
-            if self._stopping:  # the lease ended just before it could be cancelled
-                return
-            for leased in batch:
-                # Prepared here, in order, so that a message finds what those before it taught.
-                self._begin(leased, self._prepare(leased.event))
-
-    def _begin(self, leased: Leased, prepared: Prepared) -> None:
-        decision = prepared.decision
-        requests = decision.requests if isinstance(decision, Deliver) else ()
-        keys = device_keys(leased.event.source, requests)
-        task = asyncio.create_task(self._handle(leased, prepared, self._lanes.ahead(keys)))
-        self._lanes.enter(keys, task)
-        self._in_flight.add(task)
-        task.add_done_callback(self._finished)
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
-        self._room.set()
+            self._wake.clear()
+            looked_at = self._clock.now()
+            while self._lease():
+                self._send_ready()
+                await asyncio.sleep(0)
+                looked_at = self._clock.now()
+            self._send_ready()
+            await self._clock.wait(self._wake, self._seconds_to_wait(looked_at))
 
     async def stop(self, grace_seconds: float) -> None:
         """No new work; what is in flight may end. What does not is sent again at the next start."""
         self._stopping = True
-        self._room.set()
-        if self._leasing is not None:
-            self._leasing.cancel()
-        if self._in_flight:
-            _, late = await asyncio.wait(self._in_flight, timeout=grace_seconds)
+        self._wake.set()
+        if under_way := self._sending | self._settling:
+            _, late = await asyncio.wait(under_way, timeout=grace_seconds)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _handle(
-        self, leased: Leased, prepared: Prepared, ahead: set[asyncio.Task[None]]
-    ) -> None:
-        if ahead:
-            await asyncio.wait(ahead)
-        try:
-            match prepared.decision:
-                case Filter(reason):
-                    await self._settle(leased, prepared, Settlement("filtered", reason))
-                case Fail(reason, detail):
-                    await self._settle(leased, prepared, Settlement("dead", reason, detail))
-                case Hold(reason):
-                    self._say("event_held", leased, reason=reason)
-                    await self._park(leased, leased.done)
-                case Deliver(requests):
-                    await self._deliver(leased, prepared, requests)
-        except StorageError as error:
-            # The event stays pending on the disk; the database has raised the alarm already.
-            _log.error("result_not_stored", error=str(error))
+    def states(self) -> list[AppState]:
+        """How delivery to each app goes."""
+        return [
+            app.control.state(app.name, app.sending, sum(map(len, app.ready.values())))
+            for app in self._apps
+        ]
 
-    async def _deliver(
-        self, leased: Leased, prepared: Prepared, requests: Iterable[Planned]
-    ) -> None:
-        """Sends in order. A refusal does not stop the rest (links of other devices); a request
-        that must wait does.
-        """
-        attempt = leased.attempts + 1
-        done = set(leased.done)
-        refusal: tuple[Planned, Outcome] | None = None
-        for planned, digest in _digests(requests):
-            if digest in done:
-                continue
-            outcome = await self._attempt(planned)
-            if prepared.message is not None:
-                self._observers.attempted(prepared.message, planned.request, outcome, attempt)
-            if outcome.kind == "delivered":
-                done.add(digest)
-            elif outcome.kind == "refused":
-                refusal = refusal or (planned, outcome)
-            else:
-                await self._wait(leased, prepared, planned, outcome, frozenset(done))
-                return
-        if refusal is None:
-            await self._settle(leased, prepared, Settlement("delivered"))
-            return
-        planned, outcome = refusal
-        settlement = Settlement("dead", outcome.reason, "", planned.outgoing, outcome)
-        await self._settle(leased, prepared, settlement)
-
-    async def _attempt(self, planned: Planned) -> Outcome:
-        must_confirm = not isinstance(planned.request, IdentityLink)
-        try:
-            reply = await self._transport.send(planned.outgoing)
-            return judge(reply, self._clock.now(), must_confirm=must_confirm)
-        except TransportError as error:
-            return Outcome("retry", error.reason)
-        except Exception:  # noqa: BLE001  a fault of ours must not strand the event
-            _log.exception("attempt_failed")
-            return Outcome("retry", "internal_error")
-
-    async def _wait(
-        self,
-        leased: Leased,
-        prepared: Prepared,
-        planned: Planned,
-        outcome: Outcome,
-        done: frozenset[bytes],
-    ) -> None:
-        """Parks an event for its next try, or gives it up when it has been tried long enough."""
-        settings = self._settings
-        if outcome.kind == "misconfigured":
-            mend = "check the app id, the URL and the keys of this source; its events are kept"
-            self._say("kochava_refuses_this_app", leased, reason=outcome.reason, mend=mend)
-            await self._park(leased, done)
-            return
+    def _seconds_to_wait(self, looked_at: float) -> float | None:
+        """Until something is due that was not when it was looked for."""
+        moments = [self._spool.next_due("")]
+        moments += (app.control.next_at(looked_at) for app in self._apps)
+        moments += (self._spool.next_due(app.name) for app in self._apps)
         now = self._clock.now()
+        waits = (max(0.0, at - now) for at in moments if at is not None and at > looked_at)
+        return min(waits, default=None)
+
+    # Getting ready
+
+    def _lease(self) -> bool:
+        """Gets some events ready, and says whether there may be more."""
+        if self._stopping or len(self._settling) >= MAX_SETTLING:
+            return False
+        now = self._clock.now()
+        leased = self._spool.lease_parked("", SLICE)
+        for app in self._apps:
+            room = app.room(bulk=False, most=self._most(app, now))
+            room += app.room(bulk=True, most=self._most(app, now))
+            # Half of it, so that neither old nor new events keep the others waiting.
+            leased += self._spool.lease_parked(app.name, (room + 1) // 2)
+        for each in leased:
+            self._take(each, has_room=True)
+        found = len(leased)
+        for lane in sorted(self._spool.lanes(), key=lambda lane: lane.bulk):
+            for each in self._spool.lease(lane, self._wanted(lane, now)):
+                self._take(each)
+                found += 1
+        return found > 0
+
+    def _wanted(self, lane: Lane, now: float) -> int:
+        """How many events a lane may hand out: as many as its apps have room for. An event that
+        turns out to be for another app than these is parked for it, if that has none.
+        """
+        served = self._serves.get(lane.id)
+        if not served:
+            return SLICE
+        apps = [self._apps.get(name) for name in served]
+        rooms = (app.room(bulk=lane.bulk, most=self._most(app, now)) for app in apps)
+        return min(SLICE, sum(room for room in rooms if room > 0))
+
+    def _most(self, app: App[Delivery], now: float) -> int:
+        return app.limit(now, self._settings.max_concurrency)
+
+    def _take(self, leased: Leased, *, has_room: bool = False) -> None:
+        prepared = self._prepare(leased.event)
+        match prepared.decision:
+            case Filter(reason):
+                self._settle_soon(leased, prepared, Settlement("filtered", reason))
+            case Fail(reason, detail):
+                self._settle_soon(leased, prepared, Settlement("dead", reason, detail))
+            case Hold(reason):
+                self._say("event_held", leased, reason=reason)
+                due = self._clock.now() + self._settings.retry_max_seconds
+                parked = Parked(due, "", leased.attempts, None, leased.done, leased.refusal)
+                self._soon(self._settling, partial(self._spool.park, leased, parked))
+            case _:
+                self._place(Delivery(leased, prepared), has_room=has_room)
+
+    def _place(self, delivery: Delivery, *, has_room: bool = False) -> None:
+        """Puts a delivery where its next request is to be sent from, or on the disk if there is no
+        room for it.
+        """
+        leased = delivery.leased
+        if delivery.next is None:  # all was answered before
+            self._settle_soon(leased, delivery.prepared, delivery.settlement())
+            return
+        served = self._serves.setdefault(leased.lane.id, {})
+        served.pop(delivery.app, None)
+        served[delivery.app] = None
+        if len(served) > MAX_APPS:
+            del served[next(iter(served))]
+        app = self._apps.get(delivery.app)
+        now = self._clock.now()
+        if has_room or app.room(bulk=delivery.bulk, most=self._most(app, now)) > 0:
+            app.ready[delivery.bulk].append(delivery)
+            return
+        parked = delivery.parked(now, leased.attempts, leased.first_attempt_at)
+        self._soon(self._settling, partial(self._spool.park, leased, parked))
+
+    # Sending
+
+    def _send_ready(self) -> None:
+        for app, delivery in self._apps.picks(self._clock.now()):
+            self._soon(self._sending, partial(self._send, app, delivery))
+
+    def _soon(
+        self, tasks: set[asyncio.Task[None]], work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except StorageError as error:
+                # The event stays pending on the disk; the database has raised the alarm already.
+                _log.error("result_not_stored", error=str(error))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            self._wake.set()
+
+        task = asyncio.create_task(guarded())
+        tasks.add(task)
+        task.add_done_callback(ended)
+
+    async def _send(self, app: App[Delivery], delivery: Delivery) -> None:
+        """Sends what a delivery has for one app."""
+        try:
+            begun = True  # by the pick
+            while (planned := delivery.next) is not None and delivery.app == app.name:
+                if not begun:
+                    app.control.begun(self._clock.now())
+                begun = False
+                outcome = await self._attempt(app.control, delivery, planned)
+                if outcome.kind == "misconfigured":
+                    await self._pause(app, delivery, outcome)
+                    return
+                if outcome.kind == "retry":
+                    if app.control.paused:  # nothing learnt
+                        app.control.pause(app.control.paused, self._clock.now())
+                    await self._wait(delivery, planned, outcome)
+                    return
+                if app.control.paused:
+                    app.control.resume()
+                    _log.info("app_resumed", app=app.name)
+                delivery.answered(outcome)
+            if delivery.next is None:
+                await self._settle(delivery.leased, delivery.prepared, delivery.settlement())
+        finally:
+            app.in_flight[delivery.bulk] -= 1
+        if delivery.next is not None and not self._stopping:
+            self._place(delivery)
+
+    async def _pause(self, app: App[Delivery], delivery: Delivery, outcome: Outcome) -> None:
+        """Holds back everything for an app that its settings keep out. Waiting for them to be
+        mended is nobody's failed attempt: the event never runs out of tries.
+        """
+        mend = "check the app id, the URL and the keys of this source; its events are kept"
+        self._say("kochava_refuses_this_app", delivery.leased, reason=outcome.reason, mend=mend)
+        now = self._clock.now()
+        app.control.pause(outcome.reason, now)
+        parked = delivery.parked(now, delivery.leased.attempts, None)
+        await self._spool.park(delivery.leased, parked)
+
+    async def _wait(self, delivery: Delivery, planned: Planned, outcome: Outcome) -> None:
+        """Parks an event for its next try, or gives it up when it has been tried long enough."""
+        settings, leased, now = self._settings, delivery.leased, self._clock.now()
         attempt = leased.attempts + 1
         first = leased.first_attempt_at if leased.first_attempt_at is not None else now
         if now - first >= settings.retry_horizon_hours * 3_600:
-            settlement = Settlement(
-                "dead", f"retries_exhausted:{outcome.reason}", "", planned.outgoing, outcome
-            )
-            await self._settle(leased, prepared, settlement)
+            reason = f"retries_exhausted:{outcome.reason}"
+            settlement = Settlement("dead", reason, "", planned.outgoing, outcome)
+            await self._settle(leased, delivery.prepared, settlement)
             return
         base, longest = settings.retry_base_seconds, settings.retry_max_seconds
-        wait = max(backoff(attempt, base, longest, self._chance), outcome.retry_after or 0.0)
+        wait = next_wait(attempt, base, longest, outcome.retry_after, self._chance)
         self._say("delivery_retried", leased, reason=outcome.reason)
-        await self._spool.park(Parked(leased.id, now + wait, attempt, first, done))
+        await self._spool.park(leased, delivery.parked(now + wait, attempt, first))
+
+    def _settle_soon(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
+        self._soon(self._settling, partial(self._settle, leased, prepared, settlement))
+
+    async def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
+        if settlement.state == "dead":
+            self._say("event_dead", leased, reason=settlement.reason)
+        await self._spool.settle(leased, settlement)
+        if prepared.message is not None:
+            self._observers.settled(prepared.message, settlement)
 
     def _say(self, event: str, leased: Leased, reason: str, **more: str) -> None:
         """Logs what went wrong, once for many of its kind: a Kochava that is down concerns every
@@ -222,29 +277,3 @@ class Forwarder:
         times = self._occasionally.count(self._clock.now(), event, source, reason)
         if times:
             _log.warning(event, source=source, reason=reason, times=times, **more)
-
-    async def _park(self, leased: Leased, done: frozenset[bytes]) -> None:
-        """Keeps an event whose waiting is nobody's failed attempt: it never runs out of tries, and
-        its horizon begins anew.
-        """
-        due = self._clock.now() + self._settings.retry_max_seconds
-        await self._spool.park(Parked(leased.id, due, leased.attempts, None, done))
-
-    async def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
-        if settlement.state == "dead":
-            self._say("event_dead", leased, reason=settlement.reason)
-        await self._spool.settle(leased, settlement)
-        if prepared.message is not None:
-            self._observers.settled(prepared.message, settlement)
-
-
-def _digests(requests: Iterable[Planned]) -> Iterable[tuple[Planned, bytes]]:
-    """Each with what tells a request that was delivered from one that a changed mapping makes
-    anew, and from one before it that is the same.
-    """
-    times: Counter[bytes] = Counter()
-    for planned in requests:
-        content = planned.outgoing.url.encode() + b"\0" + planned.outgoing.body
-        salt = times[content].to_bytes(4)
-        times[content] += 1
-        yield planned, hashlib.blake2b(content, digest_size=DIGEST_BYTES, salt=salt).digest()

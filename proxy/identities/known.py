@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS devices (
     seen_at REAL NOT NULL,
     PRIMARY KEY (source, person, device)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forgotten (
+    id    INTEGER PRIMARY KEY CHECK (id = 0),
+    times INTEGER NOT NULL    -- that somebody was, by whichever worker
+);
+INSERT OR IGNORE INTO forgotten VALUES (0, 0);
 """
 
 MAX_DEVICES: Final = 100  # of one person; one id shared by more is no person
@@ -64,8 +69,13 @@ _decode = msgspec.json.Decoder(Device).decode
 class KnownDevices:
     """The devices of every user. Without `write` it forgets what it learns with the process."""
 
-    def __init__(self, read: Read, write: Write | None, clock: Clock) -> None:
+    def __init__(
+        self, read: Read, write: Write | None, clock: Clock, *, shared: bool = False
+    ) -> None:
+        """`shared` says that other processes learn and forget too."""
         self._read = read
+        self._shared = shared
+        self._times_forgotten = 0
         self._write = write
         self._clock = clock
         self._unwritten: dict[Person, dict[str, Device]] = {}
@@ -131,8 +141,7 @@ class KnownDevices:
         details = _encode(device)
         now = self._clock.now()
         key = _key(device)
-        before, seen_at = self._recent.get((person, key), (b"", 0.0))
-        if before == details and now - seen_at < _DAY:
+        if self._is_recent(person, key, details, now):
             return
         self._recent[person, key] = details, now
         if len(self._recent) > _MAX_RECENT:
@@ -142,6 +151,21 @@ class KnownDevices:
         unwritten[key] = device
         if self._write is not None:
             self._store(person, key, details, now, device)
+
+    def _is_recent(self, person: Person, key: str, details: bytes, now: float) -> bool:
+        """Whether this was written lately, and is still there."""
+        before, seen_at = self._recent.get((person, key), (b"", 0.0))
+        if before != details or now - seen_at >= _DAY:
+            return False
+        if not self._shared:
+            return True
+        # One worker does not know whom another has forgotten, only that somebody was.
+        times = self._read("SELECT times FROM forgotten", ())[0][0]
+        if times == self._times_forgotten:
+            return True
+        self._times_forgotten = times
+        self._recent.clear()
+        return False
 
     def _store(self, person: Person, key: str, details: bytes, now: float, device: Device) -> None:
         def job(cursor: apsw.Cursor) -> None:
@@ -166,6 +190,7 @@ class KnownDevices:
 
 def _delete(cursor: apsw.Cursor, person: Person) -> None:
     cursor.execute("DELETE FROM devices WHERE source = ? AND person = ?", person)
+    cursor.execute("UPDATE forgotten SET times = times + 1")
 
 
 def _persons(source: str, message: Message) -> list[Person]:

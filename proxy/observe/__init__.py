@@ -1,1 +1,1 @@
-"""What people and machines can see of a proxy: the ledger, logs."""
+"""What people and machines can see of a proxy: the ledger, the apps, metrics, logs."""

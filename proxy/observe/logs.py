@@ -25,8 +25,8 @@ _SECRET_KEYS: Final = frozenset(
 )  # fmt: skip
 
 
-def configure_logs() -> None:
-    """Sends logs to standard error."""
+def configure_logs(**always: object) -> None:
+    """Sends logs to standard error, `always` with each line."""
     on_terminal = sys.stderr.isatty()
     render: Any = (
         # Not rich's traceback: that one prints the values of variables.
@@ -36,13 +36,15 @@ def configure_logs() -> None:
     )
     structlog.configure(
         processors=[
+            lambda _, __, event: {**always, **event},
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact,
             *([] if on_terminal else [structlog.processors.format_exc_info]),
             render,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Line and line end in one call: those of several processes do not run into each other.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from proxy.decode import UNREADABLE, Wire, read_wire
+from proxy.decode import UNREADABLE, Wire, merge, read_wire
 from proxy.errors import Refused, RequestRefused
 from proxy.event import Event, Facts
+from proxy.placing import place
 from proxy.receive.jsontext import (
     ARRAY_ITEM_DEPTH,
     BATCH_ITEM_DEPTH,
@@ -212,6 +213,7 @@ def _take(
     events: list[Event] = []
     rejected: Counter[str] = Counter()
     encoded = _encode(facts)
+    outer = {} if isinstance(facts.context, msgspec.UnsetType) else _object.decode(facts.context)
     done = 0
     for raw in raws:
         if done > SLICE_BYTES:
@@ -226,7 +228,13 @@ def _take(
             rejected[refused.reason] += 1
             continue
         message_id = wire.message_id or new_id()
-        events.append(Event(source, message_id, wire.type or "", now, encoded, raw))
+        placed = place(source, wire, merge(outer, wire.context or {}))
+        events.append(
+            Event(
+                source, message_id, wire.type or "", now, encoded, raw,
+                **msgspec.structs.asdict(placed),
+            )
+        )  # fmt: skip
     return Intake(events, dict(rejected))
 
 

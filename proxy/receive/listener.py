@@ -6,9 +6,11 @@ aiohttp's own sites know neither a limit nor how to take a new certificate.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -22,6 +24,26 @@ from proxy.receive.address import TrustedProxies
 #: balancers keep idle connections, so that it is they who close first.
 IDLE_SECONDS: Final = 75.0
 HANDSHAKE_SECONDS: Final = 10.0
+BACKLOG: Final = 1_024  # connections that wait to be accepted
+
+
+async def bind(settings: Server) -> list[socket.socket]:
+    """Sockets for workers to accept from: connections to them wait in one queue for whichever
+    worker takes them, and outlast any of these.
+
+    Raises:
+        OSError: the address cannot be listened on.
+
+    """
+    # asyncio's own way from a name to sockets, so that one process and several are found alike.
+    server = await asyncio.get_running_loop().create_server(
+        asyncio.Protocol, settings.host, settings.port, start_serving=False
+    )
+    sockets = [socket.fromfd(each.fileno(), each.family, each.type) for each in server.sockets]
+    server.close()
+    for listening in sockets:
+        listening.listen(BACKLOG)
+    return sockets
 
 
 class Listener:
@@ -38,7 +60,7 @@ class Listener:
         self._base = base
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._connections: Counter[str] = Counter()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._tls = None
         if settings.tls_certificate:
             self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -47,11 +69,10 @@ class Listener:
     @property
     def port(self) -> int:
         """The port listened on, for configs that leave the choice to the system (0)."""
-        assert self._server is not None  # it was started
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
-    async def start(self, runner: web.AppRunner) -> None:
-        """Begins to listen. `runner` is set up already.
+    async def start(self, runner: web.AppRunner, sockets: Sequence[socket.socket] = ()) -> None:
+        """Begins to accept, on `sockets` if they are given. `runner` is set up already.
 
         Raises:
             OSError: the address cannot be listened on.
@@ -59,16 +80,17 @@ class Listener:
         """
         server = runner.server
         assert server is not None  # it is set up
-        loop = asyncio.get_running_loop()
-        settings = self._settings
-        self._server = await loop.create_server(
+        create = partial(
+            asyncio.get_running_loop().create_server,
             lambda: _Counted(server(), self._connections, self._admit),
-            settings.host,
-            settings.port,
             ssl=self._tls,
             ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
-            backlog=1_024,
+            backlog=BACKLOG,
         )
+        if sockets:
+            self._servers = [await create(sock=each) for each in sockets]
+        else:
+            self._servers = [await create(self._settings.host, self._settings.port)]
 
     def load_certificate(self) -> None:
         """Reads the files again: connections to come use them, those there are keep the old.
@@ -93,8 +115,8 @@ class Listener:
 
     def close(self) -> None:
         """Stops accepting; what is connected stays so."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     def _admit(self, address: str) -> bool:
         """Whether an address may hold one more connection."""

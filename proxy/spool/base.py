@@ -6,46 +6,80 @@ The states of an event, and who moves it:
        └─────> pending ──lease──> leased ──settle──> delivered   gone, counted
                   ^                  │           ├─> filtered    gone, counted with its reason
                   │                  │           └─> dead        kept with reason, request, answer
-                  │                  └──park────────> pending, not before `due`
+                  │                  └──park────────> pending, waits for `due` and for its app
                   └── restart: every lease is forgotten, so what was in flight is leased again
 
 Only `append` creates events and only `settle` ends them; time-outs, shutdown and crashes do
 neither. A lease is held in memory alone.
+
+Order: an event is never handed out while an earlier one of its device (`Event.device`) is pending.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from proxy.event import Event
-from proxy.states import Settlement
+from proxy.states import Outcome, Outgoing, Settlement
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """A queue of fresh events: a source's live ones, or its bulk ones."""
+
+    id: int
+    source: str
+    bulk: bool
+
+
+class Part(msgspec.Struct, frozen=True):
+    """The devices that one of `workers` processes delivers for; the first is 0."""
+
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def modulo(self) -> tuple[int, int]:
+        """Those whose hash leaves, divided by the first, the second as remainder."""
+        return self.workers, self.worker
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """That one request of an event was refused for good while others are still to be sent."""
+
+    outgoing: Outgoing
+    outcome: Outcome
 
 
 class Leased(msgspec.Struct, frozen=True):
     """An event handed out for delivery, with what earlier attempts left behind.
 
     `first_attempt_at` is in epoch seconds, None before the first. `done` holds the digests of
-    those of its requests that were delivered already.
+    those of its requests that were answered for good, `refusal` the first that was refused.
     """
 
     id: int
     event: Event
+    lane: Lane
     attempts: int = 0
     first_attempt_at: float | None = None
     done: frozenset[bytes] = frozenset()
+    refusal: Refusal | None = None
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """A leased event that must wait until `due` (epoch seconds)."""
+    """What a leased event waits for: the time `due` (epoch seconds), and an app that takes
+    requests ("" for none).
+    """
 
-    id: int
     due: float
-    attempts: int
-    first_attempt_at: float | None
+    app: str = ""
+    attempts: int = 0
+    first_attempt_at: float | None = None
     done: frozenset[bytes] = frozenset()
+    refusal: Refusal | None = None
 
 
 class Counts(msgspec.Struct, kw_only=True):
@@ -84,14 +118,29 @@ class Spool(Protocol):
 
         """
 
-    async def lease(self, limit: int) -> list[Leased]:
-        """Up to `limit` events that may be sent now, oldest first; waits until there is one."""
+    def on_news(self, listener: Callable[[], None]) -> None:
+        """Calls `listener` whenever there may be more to lease than before."""
+
+    def lanes(self) -> Sequence[Lane]:
+        """Every lane there is."""
+
+    def lease(self, lane: Lane, limit: int) -> list[Leased]:
+        """Up to `limit` events of a lane that may be sent now, oldest first."""
+
+    def lease_parked(self, app: str, limit: int) -> list[Leased]:
+        """Up to `limit` events parked for an app whose time has come, the longest due first."""
+
+    def parked_apps(self) -> Iterable[str]:
+        """The apps that events are parked for, "" among them."""
+
+    def next_due(self, app: str) -> float | None:
+        """When (epoch seconds) the next event parked for an app is due, None if there is none."""
 
     async def settle(self, leased: Leased, settlement: Settlement) -> None:
         """Ends an event; returns when that is on the disk."""
 
-    async def park(self, parked: Parked) -> None:
-        """Puts an event back until it is due."""
+    async def park(self, leased: Leased, parked: Parked) -> None:
+        """Puts an event back to wait; later ones of its device wait with it."""
 
     def usage(self) -> Usage:
         """How full it is; cheap however much is in it."""

@@ -1,4 +1,4 @@
-"""Reading dead letters."""
+"""Dead letters: read, put back into the queue, or thrown away."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from typing import Any, Final
 
 import apsw
 import msgspec
+
+from proxy.event import Event
+from proxy.placing import place_event
+from proxy.spool import ledger, rows
+from proxy.spool.persons import Persons
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -27,22 +32,79 @@ class DeadLetter(msgspec.Struct, frozen=True):
     message: msgspec.Raw
 
 
+class Which(msgspec.Struct, frozen=True):
+    """Those of a source, of a reason, that died at or after and before a time (epoch seconds);
+    None leaves a choice open.
+    """
+
+    source: str | None = None
+    reason: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+_WHERE: Final = (
+    "(?1 IS NULL OR source = ?1) AND (?2 IS NULL OR reason = ?2)"
+    " AND (?3 IS NULL OR died_at >= ?3) AND (?4 IS NULL OR died_at < ?4)"
+)
 _COLUMNS: Final = (
     "id, source, message_id, type, received_at, died_at, attempts, reason, detail,"
     " CAST(request AS BLOB), CAST(response AS BLOB), CAST(raw AS BLOB)"
 )
 
 
-def read_letters(
-    connection: apsw.Connection, source: str | None, reason: str | None, limit: int
-) -> list[DeadLetter]:
+def read_letters(connection: apsw.Connection, which: Which, limit: int) -> list[DeadLetter]:
     """The newest first."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM dead WHERE (?1 IS NULL OR source = ?1)"
-        " AND (?2 IS NULL OR reason = ?2) ORDER BY id DESC LIMIT ?3",
-        (source, reason, limit),
+        f"SELECT {_COLUMNS} FROM dead WHERE {_WHERE} ORDER BY id DESC LIMIT ?5",
+        (*msgspec.structs.astuple(which), limit),
     )
     return [_letter(row) for row in rows]
+
+
+def count_letters(connection: apsw.Connection, which: Which) -> tuple[int, int]:
+    """How many there are, and the id of the last, 0 if there are none."""
+    found: Any = connection.execute(
+        f"SELECT count(*), coalesce(max(id), 0) FROM dead WHERE {_WHERE}",
+        msgspec.structs.astuple(which),
+    ).fetchall()
+    number, last = found[0]
+    return number, last
+
+
+def replay_letters(cursor: apsw.Cursor, which: Which, last: int, limit: int) -> int:
+    """Puts the oldest of them, up to the one with the id `last`, back into the queue as new
+    events: decided anew, in the order in which they had come. How many these were.
+    """
+    rows_: Any = cursor.execute(
+        f"SELECT id, source, message_id, type, received_at, facts, raw FROM dead WHERE {_WHERE}"
+        " AND id <= ?5 ORDER BY id LIMIT ?6",
+        (*msgspec.structs.astuple(which), last, limit),
+    ).fetchall()
+    persons = Persons()
+    for id_, source, message_id, type_, received_at, facts, raw in rows_:
+        event = Event(source, message_id, type_, received_at, facts, raw)
+        placed = place_event(event)
+        event = Event(
+            source, message_id, type_, received_at, facts, raw, **msgspec.structs.asdict(placed)
+        )
+        lane = rows.lanes_of(cursor, source)[placed.computed]
+        rows.insert_event(cursor, event, persons.device(cursor, event), lane)
+        cursor.execute("DELETE FROM dead WHERE id = ?", (id_,))
+        ledger.count(cursor, source, "dead", by=-1)
+    return len(rows_)
+
+
+def purge_letters(cursor: apsw.Cursor, which: Which, last: int, limit: int) -> int:
+    """Throws the oldest of them away, up to the one with the id `last`; the ledger still counts
+    them as dead. How many these were.
+    """
+    cursor.execute(
+        "DELETE FROM dead WHERE id IN"
+        f" (SELECT id FROM dead WHERE {_WHERE} AND id <= ?5 ORDER BY id LIMIT ?6)",
+        (*msgspec.structs.astuple(which), last, limit),
+    )
+    return cursor.connection.changes()
 
 
 def read_letter(connection: apsw.Connection, letter_id: int) -> DeadLetter | None:

@@ -1,180 +1,280 @@
-"""The spool in SQLite: one table of events in the order of their acceptance, read by a cursor."""
+"""The spool in SQLite: a cursor per lane reads fresh events, an index finds those that waited."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, cast
 
 import apsw
-import msgspec
 
 from proxy.clock import Clock
 from proxy.database import Database
 from proxy.event import Event
-from proxy.spool import dedup, ledger, purpose
-from proxy.spool.base import Leased, Parked, Usage
-from proxy.spool.dedup import DedupWindow
+from proxy.spool import ledger, rows
+from proxy.spool.appending import Appender
+from proxy.spool.base import Lane, Leased, Parked, Part, Usage
+from proxy.spool.lanes import Cursor, Lanes
+from proxy.spool.parking import Parking
 from proxy.states import Settlement
 
-SCHEMA: Final = (
-    """
-CREATE TABLE IF NOT EXISTS events (
-    id               INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused, so the cursor never skips
-    source           TEXT NOT NULL,
-    message_id       TEXT NOT NULL,
-    type             TEXT NOT NULL,
-    received_at      REAL NOT NULL,
-    due              REAL NOT NULL DEFAULT 0,           -- 0: never tried, or waits for nothing
-    attempts         INTEGER NOT NULL DEFAULT 0,
-    first_attempt_at REAL,
-    done             BLOB NOT NULL DEFAULT x'',         -- digests of delivered requests, end to end
-    facts            BLOB NOT NULL,
-    raw              BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS parked ON events (due) WHERE due > 0;
-CREATE TABLE IF NOT EXISTS dead (
-    id          INTEGER PRIMARY KEY,
-    source      TEXT NOT NULL,
-    message_id  TEXT NOT NULL,
-    type        TEXT NOT NULL,
-    received_at REAL NOT NULL,
-    died_at     REAL NOT NULL,
-    attempts    INTEGER NOT NULL,
-    reason      TEXT NOT NULL,
-    detail      TEXT NOT NULL,
-    request     BLOB,
-    response    BLOB,
-    facts       BLOB NOT NULL,
-    raw         BLOB NOT NULL
-);
-"""
-    + ledger.SCHEMA
-    + dedup.SCHEMA
-    + purpose.SCHEMA
-)
+SCAN: Final = 200  # events read at a time
+MAX_SCANS: Final = 20  # in one lease, so that it never takes long
+#: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
+#: parked behind it on the disk.
+MAX_FOLLOWERS: Final = 20_000
 
-DIGEST_BYTES: Final = 8
-#: Headers that authenticate; they have no business in a dead letter.
-_SECRET_HEADERS: Final = frozenset({"kochava-api-key", "kochava-auth-token", "authorization"})
-_COLUMNS: Final = (
-    "id, source, message_id, type, received_at, facts, raw, attempts, first_attempt_at, done"
-)
+#: Id and lane of the event behind a settled one, if there is any; None if it was settled before.
+_Settled = list[tuple[int, int]] | None
 
 
 class SqliteSpool:
-    """`proxy.spool.base.Spool` on a `Database`."""
+    """`proxy.spool.base.Spool` on a `Database`.
 
-    def __init__(self, database: Database, clock: Clock, dedup_seconds: float) -> None:
+    `bulk_age_seconds`: events that happened longer before they were received are bulk (0: none).
+    `part` is what this process delivers of it; `wake` tells another one that there is news for it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        dedup_seconds: float,
+        bulk_age_seconds: float = 0.0,
+        *,
+        part: Part = Part(),  # noqa: B008  frozen
+        wake: Callable[[int], None] = lambda _: None,
+        max_followers: int = MAX_FOLLOWERS,
+    ) -> None:
         self._database = database
+        self._appender = Appender(database, clock, dedup_seconds, bulk_age_seconds)
+        self._parking = Parking(database, clock, part, self._tell)
+        self._part = part
+        self._wake = wake
+        self._max_followers = max_followers
         self._clock = clock
-        self._window = DedupWindow(dedup_seconds)
-        self._cursor = 0  # the last id leased that had never been tried
-        self._leased: set[int] = set()
-        self._news = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
+        #: Devices with an event leased, or about to be: id and lane of those that wait for it.
+        self._followers: dict[int, deque[tuple[int, int]]] = {}
+        self._following = 0
+        self._ahead: set[int] = set()  # bulk events leased before their lane's cursor came by
+        self._unlanded = 0  # writes to `parked` that are under way
+        self._lanes = Lanes(database)
+        self._newest = 0
+
+    # Taking in
 
     async def append(
         self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
     ) -> None:
-        now = self._clock.now()
-
-        def job(cursor: apsw.Cursor) -> None:
-            received = len(events) + sum(rejected.values())
-            ledger.count(cursor, source, "received", by=received)
-            for reason, number in rejected.items():
-                ledger.count(cursor, source, "rejected", reason, number)
-            if not events:
+        def landed(stored: asyncio.Future[set[int]]) -> None:
+            if stored.cancelled() or stored.exception():
                 return
-            self._window.rotate(cursor, now, len(events))
-            fresh = [
-                event
-                for event in events
-                if not self._window.seen(cursor, source, event.message_id, now)
-            ]
-            if len(fresh) < len(events):
-                ledger.count(cursor, source, "duplicate", by=len(events) - len(fresh))
-            cursor.executemany(
-                "INSERT INTO events (source, message_id, type, received_at, facts, raw)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (msgspec.structs.astuple(event) for event in fresh),
-            )
+            parts = {device % self._part.workers for device in stored.result()}
+            for worker in parts - {self._part.worker}:
+                self._wake(worker)
+            if self._part.worker in parts:
+                self._lanes.news_of(source)
+                self._tell()
 
         # Events of a caller that has gone away are stored all the same, and are news.
-        stored = self._database.write(job)
-        stored.add_done_callback(lambda _: self._news.set())
+        stored = self._appender.append(source, events, rejected)
+        stored.add_done_callback(landed)
         await asyncio.shield(stored)
 
-    async def lease(self, limit: int) -> list[Leased]:
-        while True:
-            self._news.clear()
-            rows = self._due(limit)
-            rows += self._fresh(limit - len(rows))
-            if rows:
-                self._leased.update(row[0] for row in rows)
-                return [_leased(row) for row in rows]
-            await self._clock.wait(self._news, self._seconds_until_due())
+    def on_news(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
 
-    def _due(self, limit: int) -> list[tuple[Any, ...]]:
-        """Parked events whose time has come. Leased ones still stand in the index, hence the
-        wider limit.
+    def look(self) -> None:
+        """Finds out what nobody says: that another program has appended, that the clock was set
+        back. To be called about once a second.
         """
-        rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM events WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?",
-            (self._clock.now(), limit + len(self._leased)),
-        )
-        return [row for row in rows if row[0] not in self._leased][:limit]
+        self._parking.look_at_clock()
+        newest = self._database.read("SELECT max(seq) FROM sqlite_sequence")[0][0] or 0
+        if newest > self._newest:
+            self._newest = newest
+            self.heard()
 
-    def _fresh(self, limit: int) -> list[tuple[Any, ...]]:
-        if limit <= 0:
-            return []
+    def heard(self) -> None:
+        """Another process has written, it is not said what."""
+        self._lanes.look_again()
+        self._parking.look_again()
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+    # Handing out
+
+    def lanes(self) -> Sequence[Lane]:
+        return self._lanes.all()
+
+    def lease(self, lane: Lane, limit: int) -> list[Leased]:
+        cursor = self._lanes.cursor(lane)
+        found: list[Leased] = []
+        scans = 0
+        while len(found) < limit:
+            if cursor.turn:
+                found += self._lease_one(cursor.turn.popleft(), lane)
+            elif cursor.read_up or scans == MAX_SCANS:
+                break
+            else:
+                found += self._scan(lane, cursor, min(SCAN, limit - len(found)))
+                scans += 1
+        return found
+
+    def _lease_one(self, id_: int, lane: Lane) -> list[Leased]:
+        found = self._database.read(rows.ONE, (id_,))
+        if found and found[0][8] is not None:
+            self._parking.leased.add(id_)
+        return [rows.leased(row, lane) for row in found]
+
+    def _scan(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
+        # Bulk never overtakes what is live: an event of its device might be among it.
         newest = self._database.read("SELECT max(id) FROM events")[0][0] or 0
-        rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM events WHERE id > ? AND due = 0 ORDER BY id LIMIT ?",
-            (self._cursor, limit),
-        )
-        # Past all that was read: after a restart, what is parked is read over once and not again.
-        last = rows[-1][0] if rows else 0
-        self._cursor = max(self._cursor, last, newest if len(rows) < limit else 0)
-        return rows
+        end = self._lanes.other(lane).id if lane.bulk else newest
+        read = self._database.read(rows.FRESH, (lane.id, cursor.id, end, *self._part.modulo, limit))
+        some_parked = self._unlanded or self._database.read("SELECT 1 FROM parked LIMIT 1")
+        some_bulk = not lane.bulk and self._database.read("SELECT 1 FROM events WHERE bulk LIMIT 1")
+        found: list[Leased] = []
+        for row in read:
+            id_, device = row[:2]
+            cursor.id = id_
+            if id_ in self._ahead:
+                continue
+            if some_bulk:
+                for earlier, waits in self._bulk_before(lane, device, id_):
+                    self._ahead.add(earlier)
+                    if self._enter(earlier, device, lane, parked=True, on_disk=waits):
+                        cursor.turn.append(earlier)
+            on_disk = row[8] is not None
+            if self._enter(id_, device, lane, parked=bool(some_parked), on_disk=on_disk):
+                if on_disk:
+                    self._parking.leased.add(id_)
+                found.append(rows.leased(row, lane))
+        if len(read) < limit:
+            cursor.id = max(cursor.id, end)
+            cursor.read_up = True
+        if not lane.bulk:  # now what is bulk may be read as far
+            self._lanes.other(lane).read_up = False
+        return found
 
-    def _seconds_until_due(self) -> float | None:
-        rows = self._database.read(
-            "SELECT id, due FROM events WHERE due > 0 ORDER BY due LIMIT ?",
-            (1 + len(self._leased),),
+    def _bulk_before(self, lane: Lane, device: int, id_: int) -> list[tuple[int, bool]]:
+        """Bulk events of a device that were not looked at yet, though they came earlier; whether
+        each waits on the disk. One that is parked for its app holds back the rest by itself.
+        """
+        begin = self._lanes.other(lane).id
+        found = self._database.read(rows.BULK_BEFORE, (device, begin, id_))
+        return [(id_, bool(waits)) for id_, waits in found if id_ not in self._ahead]
+
+    def _enter(
+        self, id_: int, device: int, lane: Lane, *, parked: bool, on_disk: bool = False
+    ) -> bool:
+        """Whether an event may be leased: none before it is pending. Else it waits for those."""
+        followers = self._followers.get(device)
+        if followers is None and not (parked and self._parked_before(device, id_)):
+            self._followers[device] = deque()
+            return True
+        if on_disk:  # it waits already
+            return False
+        if followers is not None and self._following < self._max_followers:
+            followers.append((id_, lane.id))
+            self._following += 1
+        else:
+            self._park_behind(device, [id_])
+        return False
+
+    def _parked_before(self, device: int, id_: int) -> bool:
+        return bool(
+            self._database.read(
+                "SELECT 1 FROM parked WHERE device = ? AND id < ? LIMIT 1", (device, id_)
+            )
         )
-        for id_, due in rows:
-            if id_ not in self._leased:
-                return max(0.0, float(due) - self._clock.now())
-        return None
+
+    def lease_parked(self, app: str, limit: int) -> list[Leased]:
+        found = []
+        for lane_id, *row in self._parking.take(app, limit):
+            self._followers.setdefault(row[1], deque())
+            found.append(rows.leased(tuple(row), self._lanes.lane(lane_id)))
+        return found
+
+    def parked_apps(self) -> Iterable[str]:
+        return self._parking.apps()
+
+    def next_due(self, app: str) -> float | None:
+        return self._parking.next_due(app)
+
+    # Taking back
 
     async def settle(self, leased: Leased, settlement: Settlement) -> None:
-        now = self._clock.now()
+        now, device = self._clock.now(), leased.event.device
 
-        def job(cursor: apsw.Cursor) -> None:
+        def job(cursor: apsw.Cursor) -> _Settled:
+            cursor.execute("DELETE FROM parked WHERE id = ?", (leased.id,))
             cursor.execute("DELETE FROM events WHERE id = ?", (leased.id,))
             if not cursor.connection.changes():
-                return  # settled before; an event ends once
+                return None  # settled before; an event ends once
             if settlement.state == "dead":
-                _bury(cursor, leased, settlement, now)
-            reason = _storable(settlement.reason) if settlement.state == "filtered" else ""
+                rows.bury(cursor, leased, settlement, now)
+            reason = rows.storable(settlement.reason) if settlement.state == "filtered" else ""
             ledger.count(cursor, leased.event.source, settlement.state, reason)
+            return cast("_Settled", cursor.execute(rows.BEHIND, (device,)).fetchall())
 
-        await self._database.write(job, must_land=True)
-        self._leased.discard(leased.id)
+        behind = await self._database.write(job, must_land=True)
+        if behind is None:
+            return
+        self._parking.leased.discard(leased.id)
+        self._ahead.discard(leased.id)
+        followers = self._followers[device]
+        # The next event of the device may be known in memory, or on the disk only.
+        if followers and (not behind or followers[0] < behind[0]):
+            behind = [followers.popleft()]
+            self._following -= 1
+        if not behind:
+            del self._followers[device]
+            return
+        id_, lane_id = behind[0]
+        self._lanes.cursor(self._lanes.lane(lane_id)).turn.append(id_)
+        self._tell()
 
-    async def park(self, parked: Parked) -> None:
-        done = b"".join(sorted(parked.done))
+    async def park(self, leased: Leased, parked: Parked) -> None:
+        device = leased.event.device
+        followers = self._take_followers(device)
 
         def job(cursor: apsw.Cursor) -> None:
-            cursor.execute(
-                "UPDATE events SET due = ?, attempts = ?, first_attempt_at = ?, done = ?"
-                " WHERE id = ?",
-                (parked.due, parked.attempts, parked.first_attempt_at, done, parked.id),
-            )
+            rows.insert_parked(cursor, leased.id, device, parked)
+            rows.insert_behind(cursor, device, followers)
 
-        await self._database.write(job, must_land=True)
-        self._leased.discard(parked.id)
-        self._news.set()
+        self._parking.leased.add(leased.id)  # its row may be read before we hear of it
+        await self._write_parked(job)
+        if late := self._take_followers(device):
+            self._park_behind(device, late)
+        # From here on the row on the disk holds the device's later events back.
+        del self._followers[device]
+        self._parking.leased.discard(leased.id)
+        self._parking.parked(rows.storable(parked.app), parked.due)
+        self._tell()
+
+    def _take_followers(self, device: int) -> list[int]:
+        followers = [id_ for id_, _ in self._followers[device]]
+        self._followers[device].clear()
+        self._following -= len(followers)
+        return followers
+
+    def _park_behind(self, device: int, ids: Sequence[int]) -> None:
+        self._write_parked(lambda cursor: rows.insert_behind(cursor, device, ids))
+
+    def _write_parked(self, job: Callable[[apsw.Cursor], None]) -> asyncio.Future[None]:
+        def landed(future: asyncio.Future[None]) -> None:
+            self._unlanded -= 1
+            future.cancelled() or future.exception()  # a broken disk ends the process by itself
+
+        self._unlanded += 1
+        future = self._database.write(job, must_land=True)
+        future.add_done_callback(landed)
+        return future
 
     def usage(self) -> Usage:
         pages, free, size = self._database.read(
@@ -183,47 +283,3 @@ class SqliteSpool:
         )[0]
         oldest = self._database.read("SELECT received_at FROM events ORDER BY id LIMIT 1")
         return Usage((pages - free) * size, oldest[0][0] if oldest else None)
-
-
-def _leased(row: tuple[Any, ...]) -> Leased:
-    id_, source, message_id, type_, received_at, facts, raw, attempts, first, done = row
-    digests = (done[at : at + DIGEST_BYTES] for at in range(0, len(done), DIGEST_BYTES))
-    event = Event(source, message_id, type_, received_at, facts, raw)
-    return Leased(id_, event, attempts, first, frozenset(digests))
-
-
-def _storable(text: str) -> str:
-    """A plugin's words may hold what is no text (lone surrogates), which SQLite refuses."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _bury(cursor: apsw.Cursor, leased: Leased, settlement: Settlement, now: float) -> None:
-    request = settlement.request
-    if request is not None:
-        headers = {
-            name: "(not kept)" if name.lower() in _SECRET_HEADERS else value
-            for name, value in request.headers.items()
-        }
-        request = msgspec.structs.replace(request, headers=headers)
-    event = leased.event
-    cursor.execute(
-        "INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            leased.id,
-            event.source,
-            event.message_id,
-            event.type,
-            event.received_at,
-            now,
-            leased.attempts + (request is not None),  # the last one ended it
-            _storable(settlement.reason),
-            _storable(settlement.detail),
-            request
-            and msgspec.json.encode(
-                {**msgspec.structs.asdict(request), "body": request.body.decode()}
-            ),
-            settlement.response and msgspec.json.encode(settlement.response),
-            event.facts,
-            event.raw,
-        ),
-    )

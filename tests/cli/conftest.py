@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from proxy.cli.main import main
 from proxy.database import Database
 from proxy.identities import known
-from proxy.spool import sqlite
+from proxy.spool import schema
 from proxy.spool.sqlite import SqliteSpool
 from tests.support import FakeClock
 
@@ -65,7 +65,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """The file of the spool, as a running proxy holds it open."""
-    database = Database(tmp_path / "data" / "spool.db", (sqlite.SCHEMA, known.SCHEMA))
+    database = Database(tmp_path / "data" / "spool.db", (schema.SCHEMA, known.SCHEMA))
     yield database
     await database.close()
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -8,6 +10,7 @@ from proxy.event import Event
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outcome, Outgoing, Settlement
 from tests.cli.conftest import Cli
+from tests.spool.helpers import lease_now
 from tests.support import NOW, make_event
 
 MESSAGE = {"type": "track", "event": "A", "userId": "u"}
@@ -18,7 +21,7 @@ KEYS = {"id", "source", "message_id", "type", "received_at", "died_at", "attempt
 async def bury(spool: SqliteSpool, *letters: tuple[Event, Settlement]) -> None:
     for event, settlement in letters:
         await spool.append(event.source, [event], {})
-        (leased,) = await spool.lease(1)
+        (leased,) = lease_now(spool, 1)
         await spool.settle(leased, settlement)
 
 
@@ -89,3 +92,61 @@ def test_there_are_none_where_there_is_no_file(cli: Cli) -> None:
 
 def test_a_letter_that_is_not_there_is_a_bad_answer(cli: Cli) -> None:
     assert cli("dead", "show", "9", code=1).stderr == "there is no dead letter 9\n"
+
+
+class TestReplay:
+    @pytest.mark.usefixtures("refused")
+    def test_it_counts_first_and_does_nothing_unless_told_to(self, cli: Cli) -> None:
+        for command in ("replay", "purge"):
+            said = cli("dead", command, stdin="n\n").stdout
+            assert "3 dead letters" in said
+        assert len(cli.json("dead", "list")["dead"]) == 3
+
+    @pytest.mark.usefixtures("refused")
+    async def test_what_is_replayed_is_pending_again_in_its_order(
+        self, cli: Cli, spool: SqliteSpool
+    ) -> None:
+        said = await asyncio.to_thread(
+            cli, "dead", "replay", "--source", "acme", "--yes", "--rate", "1000"
+        )
+        assert "2 of 2 done" in said.stdout
+        assert [each["message_id"] for each in cli.json("dead", "list")["dead"]] == ["m-3"]
+        found = cli.json("stats")
+        counts = found["sources"]["acme"]
+        assert (counts["pending"], counts["dead"], found["balanced"]) == (2, 0, True)
+        assert lease_now(spool) == []  # until it looks
+        spool.look()
+        (first,) = lease_now(spool)
+        assert (first.event.message_id, first.attempts) == ("m-1", 0)
+        await spool.settle(first, Settlement("delivered"))
+        assert [each.event.message_id for each in lease_now(spool)] == ["m-2"]
+
+    @pytest.mark.usefixtures("refused")
+    def test_it_can_be_narrowed_by_reason_and_time(self, cli: Cli) -> None:
+        tomorrow = datetime.fromtimestamp(NOW + 86_400, UTC).strftime("%Y-%m-%d")
+        assert "0 dead letters" in cli("dead", "replay", "--since", tomorrow, "--yes").stdout
+        chosen = ("--until", tomorrow, "--reason", "success_not_1")
+        assert "1 of 1 done" in cli("dead", "replay", *chosen, "--yes").stdout
+        assert cli.json("stats")["sources"]["acme"]["pending"] == 1
+
+
+@pytest.mark.usefixtures("refused")
+def test_what_is_purged_is_gone_and_still_counted(cli: Cli) -> None:
+    assert "2 of 2 done" in cli("dead", "purge", "--source", "acme", "--yes").stdout
+    assert [each["message_id"] for each in cli.json("dead", "list")["dead"]] == ["m-3"]
+    found = cli.json("stats")
+    assert (found["sources"]["acme"]["dead"], found["balanced"]) == (2, True)
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_replay_that_is_interrupted_leaves_the_rest_where_it_was(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("proxy.cli.dead.time.sleep", interrupt)
+    said = cli("dead", "replay", "--yes", "--rate", "1", code=1).stdout
+    assert "1 of 3 done" in said
+    found = cli.json("stats")
+    assert (len(cli.json("dead", "list")["dead"]), found["balanced"]) == (2, True)

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+import time
 from pathlib import Path
 
 import apsw
 import msgspec
+import pytest
 
+from proxy.appstate import AppState, WorkerState
+from proxy.database import Database
+from proxy.observe import published
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
 from tests.cli.conftest import Cli
+from tests.spool.helpers import lease_now
 from tests.support import make_event
 
 KEYS = {"received", "rejected", "duplicate", "filtered", "pending", "delivered", "dead",
@@ -16,9 +25,12 @@ KEYS = {"received", "rejected", "duplicate", "filtered", "pending", "delivered",
 
 async def fill(spool: SqliteSpool) -> None:
     """One of each fate, and one that was there already."""
-    events = [make_event({"type": "track"}, f"m-{number}") for number in range(4)]
+    events = [
+        msgspec.structs.replace(make_event({"type": "track"}, f"m-{number}"), device=number)
+        for number in range(4)
+    ]
     await spool.append("acme", [*events, events[0]], {"no_user_anon_id": 2})
-    leased = await spool.lease(3)
+    leased = lease_now(spool, 3)
     for each, (state, reason) in zip(
         leased, [("delivered", ""), ("filtered", "consent"), ("dead", "status_400")], strict=True
     ):
@@ -84,3 +96,70 @@ def test_many_sources_or_brackets_in_a_name_cut_nothing_off(cli: Cli) -> None:
         encoding="utf-8",
     )
     assert cli("stats").stdout.splitlines()[0].split() == names
+
+
+async def publish(database: Database, *workers: list[AppState], pid: int | None = None) -> None:
+    """As a running proxy does: this process, if no other is named."""
+    states = [
+        WorkerState(index, pid or os.getpid(), time.time(), time.time(), apps)
+        for index, apps in enumerate(workers)
+    ]
+
+    def job(cursor: apsw.Cursor) -> None:
+        cursor.execute(published.SCHEMA)
+        for each in states:
+            row = (each.worker, each.pid, each.at, msgspec.json.encode(each))
+            cursor.execute("REPLACE INTO worker_states VALUES (?, ?, ?, ?)", row)
+
+    await database.write(job)
+
+
+async def test_each_app_is_shown_over_all_workers(cli: Cli, database: Database) -> None:
+    one = AppState("koacme-ios", 20, 3, 1, delivered=100, retried=7)
+    other = AppState("koacme-ios", 12, 1, 0, paused="status_401", refused=1)
+    await publish(database, [one, AppState("koacme-android", limit=20)], [other])
+    found = cli.json("stats")
+    assert list(found) == ["sources", "balanced", "apps"]
+    assert found["apps"]["koacme-ios"] == {
+        "app": "koacme-ios", "limit": 32, "in_flight": 4, "ready": 1, "breaker": "closed",
+        "rate": None, "paused": "status_401", "delivered": 100, "retried": 7, "refused": 1,
+    }  # fmt: skip
+    lines = cli("stats").stdout.splitlines()
+    ledger, apps = lines[: lines.index("balanced")], lines[lines.index("balanced") + 2 :]
+    assert ledger[0].split() == ["acme", "other"]
+    assert [line.rstrip().split(maxsplit=6) for line in apps[1:]] == [
+        ["koacme-android", "0", "20", "0", "0", "0", "well"],
+        ["koacme-ios", "4", "32", "100", "7", "1", "paused: status_401"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        (AppState("ko", breaker="open", rate=1.0), "breaker open"),
+        (AppState("ko", breaker="half_open"), "breaker half-open"),
+        (AppState("ko", rate=12.5), "limited: 12.5 a second"),
+        (AppState("ko", paused="[/red]", breaker="open"), "paused: [/red]"),
+    ],
+    ids=["given up", "being tried", "too many requests", "paused"],
+)
+async def test_people_read_what_keeps_an_app(
+    cli: Cli, database: Database, state: AppState, word: str
+) -> None:
+    await publish(database, [state])
+    assert cli("stats").stdout.splitlines()[-1].endswith(word)
+
+
+async def test_an_app_in_trouble_is_no_bad_ledger(cli: Cli, database: Database) -> None:
+    await publish(database, [AppState("ko", paused="status_401", breaker="open")])
+    cli("stats", code=0)
+
+
+async def test_without_a_running_proxy_there_is_nothing_to_tell_of_apps(
+    cli: Cli, database: Database
+) -> None:
+    ended = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await ended.wait()
+    await publish(database, [AppState("koacme-ios")], pid=ended.pid)
+    assert list(cli.json("stats")) == ["sources", "balanced"]
+    assert cli("stats").stdout.splitlines()[-1] == "balanced"

@@ -14,14 +14,17 @@ import msgspec
 from proxy.database import Database
 from proxy.decode import decode_event
 from proxy.deliver.encode import Encoder
-from proxy.deliver.forwarder import Forwarder, Prepared
+from proxy.deliver.forwarder import Forwarder
+from proxy.deliver.prepared import Prepared
 from proxy.deliver.transport import Reply, Transport
 from proxy.event import Event
 from proxy.kochava import KochavaRequest, Request
+from proxy.placing import device_hash
 from proxy.segment import Message
-from proxy.spool import ledger, sqlite
+from proxy.spool import ledger, schema
 from proxy.spool.base import Counts
-from proxy.spool.letters import DeadLetter, read_letters
+from proxy.spool.letters import DeadLetter, Which, read_letters
+from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Decision, Deliver, Outcome, Outgoing, Planned, Settlement
 from tests.support import FakeClock, FixedChance, make_config, make_event
 
@@ -101,8 +104,8 @@ class Bench:
         self.clock = FakeClock()
         self.watcher = Watcher()
         self.decisions: dict[str, Decision] = {}
-        self.database = Database(path, (sqlite.SCHEMA,))
-        self.spool = sqlite.SqliteSpool(self.database, self.clock, 0)
+        self.database = Database(path, (schema.SCHEMA,))
+        self.spool = SqliteSpool(self.database, self.clock, 0)
         self.forwarder = Forwarder(
             self.spool,
             self._prepare,
@@ -120,28 +123,45 @@ class Bench:
         return Prepared(decode_event(event), decision)
 
     async def add(self, *ids: str) -> None:
+        await self.spool.append("acme", [self._event(id_) for id_ in ids], {})
+
+    def _event(self, id_: str) -> Event:
+        """Of the device that its first request is for, as the door would find it."""
         message = {"type": "track", "event": "Tested", "userId": "u-1"}
-        await self.spool.append("acme", [make_event(message, id_) for id_ in ids], {})
+        device = f"device-of-{id_}"
+        match self.decisions.get(id_):
+            case Deliver((Planned(KochavaRequest(kochava_device_id=named)), *_)):
+                device = named
+        place = device_hash("acme", device)
+        return msgspec.structs.replace(make_event(message, id_), device=place)
 
     def counts(self) -> Counts:
         return ledger.read_counts(self.database._reader, self.clock.now())["acme"]
 
     def letters(self) -> list[DeadLetter]:
-        return read_letters(self.database._reader, None, None, 100)
+        return read_letters(self.database._reader, Which(), 100)
 
     async def parks(self, id_: str, attempts: int) -> float:
         """Waits until an event has been parked after so many attempts; the seconds to its due."""
         await until(lambda: self.parked().get(id_, (0.0, -1))[1] == attempts)
         return self.parked()[id_][0]
 
-    def waiting(self) -> int:
-        """How many events are parked and not due yet."""
-        return sum(seconds > 0 for seconds, _ in self.parked().values())
+    async def rests(self) -> None:
+        """Waits until nothing is under way, and nothing will be before time passes or news come."""
+        forwarder = self.forwarder
+        for _ in range(20):  # what the last turn of the clock has woken begins
+            await asyncio.sleep(0)
+        await until(
+            lambda: not (forwarder._sending or forwarder._settling or forwarder._wake.is_set())
+        )
 
     def parked(self) -> Mapping[str, tuple[float, int]]:
         """Seconds until due, and attempts so far, of what waits."""
         now = self.clock.now()
-        rows = self.database.read("SELECT message_id, due, attempts FROM events WHERE due > 0")
+        rows = self.database.read(
+            "SELECT message_id, due, attempts FROM events JOIN parked USING (id)"
+            " WHERE app IS NOT NULL"
+        )
         return {id_: (due - now, attempts) for id_, due, attempts in rows}
 
 

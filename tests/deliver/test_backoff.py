@@ -3,10 +3,11 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.deliver.backoff import backoff
+from proxy.deliver.backoff import backoff, next_wait
 from tests.support import FixedChance
 
 ALMOST_ONE = 1 - 2**-53
@@ -37,3 +38,33 @@ def test_what_fails_together_spreads_over_the_whole_range() -> None:
     waits = [backoff(8, 1.0, 300.0, chance) for _ in range(2_000)]
     tenths = {int((wait - 1.0) / 25.5) for wait in waits}
     assert tenths == set(range(10))
+
+
+@given(
+    attempt=st.integers(1, 100),
+    base=st.floats(0.001, 60),
+    asked=st.floats(0, 3_600),
+    luck=st.floats(0, ALMOST_ONE),
+)
+def test_nothing_comes_back_before_the_time_it_was_asked_to_wait(
+    attempt: int, base: float, asked: float, luck: float
+) -> None:
+    longest = base * 300
+    wait = next_wait(attempt, base, longest, asked, FixedChance(luck))
+    assert wait >= max(asked, base)
+    assert wait <= max(longest, asked + base) * (1 + 1e-9)
+
+
+def test_those_who_were_told_the_same_seconds_do_not_come_back_in_the_same_instant() -> None:
+    chance = random.Random(1)
+    waits = [next_wait(1, 1.0, 300.0, 5.0, chance) for _ in range(500)]
+    assert {int((wait - 5.0) * 10) for wait in waits} == set(range(10))
+
+
+def test_a_short_retry_after_does_not_cut_the_back_off_short() -> None:
+    assert next_wait(9, 1.0, 300.0, 5.0, FixedChance(ALMOST_ONE)) == pytest.approx(300.0)
+
+
+def test_without_a_retry_after_the_back_off_stands() -> None:
+    chance = FixedChance(0.25)
+    assert next_wait(3, 1.0, 300.0, None, chance) == backoff(3, 1.0, 300.0, chance)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,12 @@ def _toml(value: Any) -> str:
 class Proxy:
     """`kochava-proxy run` as a process of its own."""
 
-    def __init__(self, config: Path, *options: str | Path) -> None:
+    def __init__(
+        self, config: Path, *options: str | Path, environment: dict[str, str] | None = None
+    ) -> None:
+        """`environment` is added to this process's own, at every start."""
         self.config = config
+        self.environment = environment or {}
         self._options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
@@ -135,22 +139,37 @@ class Proxy:
                 [COMMAND, "run", "-c", self.config, *self._options],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"COLUMNS": "200"},
+                env=os.environ | {"COLUMNS": "200"} | self.environment,
             )
         return self.process
 
     async def start(self) -> None:
         """Returns when it listens."""
         process = self.spawn()
-        await until(lambda: self._listens() or process.poll() is not None)
+        await until(lambda: self.listens() or process.poll() is not None)
         assert process.poll() is None, self.log.read_text()
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Whether it said so, and at which port, which is known from then on."""
         for line in self.log.read_bytes().splitlines():
             if b'"listening"' in line and line.endswith(b"}"):
                 self.port = json.loads(line)["port"]
                 return True
         return False
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log so far that tell of an event."""
+        lines = self.log.read_bytes().splitlines()
+        found = [json.loads(line) for line in lines if line[:1] == b"{" and line[-1:] == b"}"]
+        return [line for line in found if line["event"] == event]
+
+    def workers(self) -> dict[int, int]:
+        """The process ids of several workers, by index, of each the last that was ready."""
+        return {line["worker"]: line["pid"] for line in self.logged("worker_ready")}
+
+    async def restarted(self, index: int, before: int) -> None:
+        """Returns when another process has taken the place of a worker."""
+        await until(lambda: self.workers()[index] != before)
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Sends the signal; the exit code."""
@@ -175,8 +194,10 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(config: Path, *options: str | Path) -> AsyncIterator[Proxy]:
-    proxy = Proxy(config, *options)
+async def running(
+    config: Path, *options: str | Path, environment: dict[str, str] | None = None
+) -> AsyncIterator[Proxy]:
+    proxy = Proxy(config, *options, environment=environment)
     try:
         await proxy.start()
         yield proxy
@@ -204,4 +225,11 @@ async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> Non
     """Polls: a process tells nobody what it has done."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  there is no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def until_async(condition: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
+    """As `until`, for what can only be asked."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  there is no event to wait for
             await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.observe.stats import read_stats
-from proxy.spool import sqlite
+from proxy.spool import schema
 from proxy.spool.base import Counts
 from proxy.spool.ledger import balances
 from proxy.spool.sqlite import SqliteSpool
@@ -39,7 +39,7 @@ def test_one_reason_unaccounted_for_is_seen(field: str) -> None:
 
 async def test_one_source_out_of_balance_is_enough(tmp_path: Path, clock: FakeClock) -> None:
     path = tmp_path / "spool.db"
-    database = Database(path, (sqlite.SCHEMA,))
+    database = Database(path, (schema.SCHEMA,))
     spool = SqliteSpool(database, clock, 86_400.0)
     event = make_event({"type": "track"})
     await spool.append("acme", [event], {})

@@ -21,7 +21,8 @@ from proxy.event import Facts
 from proxy.receive import door as receive
 from proxy.spool.base import Counts
 from proxy.spool.ledger import balances, read_counts
-from proxy.spool.sqlite import SCHEMA, SqliteSpool
+from proxy.spool.schema import SCHEMA
+from proxy.spool.sqlite import SqliteSpool
 from tests.support import NOW, FakeClock
 
 KEY = "wk_acme"

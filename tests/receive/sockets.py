@@ -18,7 +18,8 @@ from proxy.receive.door import BODY_SECONDS, Door
 from proxy.receive.listener import IDLE_SECONDS, Listener
 from proxy.spool.base import Counts
 from proxy.spool.ledger import balances, read_counts
-from proxy.spool.sqlite import SCHEMA, SqliteSpool
+from proxy.spool.schema import SCHEMA
+from proxy.spool.sqlite import SqliteSpool
 from tests.support import NOW, FakeClock, make_config
 
 PATIENCE = 10.0  # seconds; far more than anything here takes

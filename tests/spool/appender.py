@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from proxy.clock import SystemClock
 from proxy.database import Database
-from proxy.spool import sqlite
+from proxy.spool import schema
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
-from tests.spool.helpers import events
+from tests.spool.helpers import events, lease_now
 
 
 async def append(spool: SqliteSpool, prefix: str) -> None:
@@ -27,14 +27,15 @@ async def append(spool: SqliteSpool, prefix: str) -> None:
 
 async def settle(spool: SqliteSpool) -> None:
     while True:
-        for leased in await spool.lease(5):
+        for leased in lease_now(spool, 5):
             if leased.id % 3 == 0:  # the others stay in the queue
                 await spool.settle(leased, Settlement("delivered"))
                 os.write(1, f"settled {leased.event.message_id}\n".encode())
+        await asyncio.sleep(0)
 
 
 async def main(path: Path, name: str) -> None:
-    database = Database(path, (sqlite.SCHEMA,))
+    database = Database(path, (schema.SCHEMA,))
     spool = SqliteSpool(database, SystemClock(), 86_400)
     await asyncio.gather(settle(spool), *(append(spool, f"{name}-{n}") for n in range(20)))
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.errors import StorageBroken
-from proxy.spool import sqlite
+from proxy.spool import schema
 from proxy.spool.sqlite import SqliteSpool
 from tests.support import FakeClock
 
@@ -30,7 +30,7 @@ async def open_database(alarms: list[StorageBroken]) -> AsyncIterator[OpenDataba
     opened: list[Database] = []
 
     def open_(path: Path) -> Database:
-        database = Database(path, (sqlite.SCHEMA,), on_broken=alarms.append)
+        database = Database(path, (schema.SCHEMA,), on_broken=alarms.append)
         opened.append(database)
         return database
 

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from pathlib import Path
 
 from proxy.database import Database, open_for_reading
 from proxy.event import Event
+from proxy.placing import device_hash
 from proxy.spool.base import Counts, Leased
 from proxy.spool.ledger import read_counts
 from proxy.spool.sqlite import SqliteSpool
 from tests.support import NOW
 
 
-def events(*message_ids: str, source: str = "acme", size: int = 0) -> list[Event]:
-    """One event each; `size` is that of its raw bytes."""
-    return [Event(source, id_, "track", NOW, b"{}", b"{}".ljust(size)) for id_ in message_ids]
+def events(
+    *message_ids: str, source: str = "acme", size: int = 0, device: str = "", bulk: bool = False
+) -> list[Event]:
+    """One event each, of a device of its own if none is named; `size` is that of its raw bytes."""
+    return [
+        Event(
+            source, id_, "track", NOW, b"{}", b"{}".ljust(size),
+            device=device_hash(source, device or id_), computed=bulk,
+        )
+        for id_ in message_ids
+    ]  # fmt: skip
 
 
-async def lease_now(spool: SqliteSpool, limit: int = 100) -> list[Leased]:
-    """What can be leased without waiting, which may be nothing."""
-    leasing = asyncio.ensure_future(spool.lease(limit))
-    for _ in range(3):  # it answers in its first turn, or it waits
-        await asyncio.sleep(0)
-    if leasing.done():
-        return leasing.result()
-    leasing.cancel()
-    await asyncio.gather(leasing, return_exceptions=True)
-    return []
+def lease_now(spool: SqliteSpool, limit: int = 100) -> list[Leased]:
+    """What may be sent now, from wherever it waits."""
+    found: list[Leased] = []
+    for app in spool.parked_apps():
+        found += spool.lease_parked(app, limit - len(found))
+    for lane in sorted(spool.lanes(), key=lambda lane: lane.bulk):
+        found += spool.lease(lane, limit - len(found))
+    return found
 
 
 def ids(leased: list[Leased]) -> list[str]:

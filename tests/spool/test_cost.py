@@ -40,14 +40,14 @@ async def test_no_statement_of_the_flow_scans_a_table(
     spool: SqliteSpool, database: Database, clock: FakeClock, statements: dict[str, Any]
 ) -> None:
     await spool.append("acme", events("m-1", "m-2", "m-3", "m-3"), {"bad_request": 1})
-    first, second, third = await spool.lease(3)
+    first, second, third = lease_now(spool, 3)
     await spool.settle(first, Settlement("dead", "refused", "no", REQUEST))
     await spool.settle(second, Settlement("filtered", "consent"))
-    await spool.park(Parked(third.id, NOW + 1, 1, NOW, frozenset()))
-    await lease_now(spool)
+    await spool.park(third, Parked(NOW + 1, "ko-ios", 1, NOW))
+    lease_now(spool)
     await clock.advance(2 * DAY)
     await spool.append("acme", events("m-1"), {})
-    await spool.lease(3)
+    lease_now(spool, 3)
     database._reader.exec_trace = None
     verbs = ("SELECT", "INSERT", "REPLACE", "DELETE", "UPDATE")
     data = [statement for statement in statements if statement.startswith(verbs)]
@@ -58,7 +58,10 @@ async def test_no_statement_of_the_flow_scans_a_table(
         for step in database.read(f"EXPLAIN QUERY PLAN {statement}", statements[statement] or ())
     }
     scans = [plan for plan in plans if plan.startswith(("SCAN", "USE TEMP"))]
-    scans = [plan for plan in scans if "dedup_slices" not in plan]  # which has two rows
+    # Two rows, two a source, the first row of any.
+    short = ("dedup_slices", "FROM lanes", "SELECT 1 FROM parked LIMIT 1",
+             "SELECT 1 FROM events WHERE bulk LIMIT 1")  # fmt: skip
+    scans = [plan for plan in scans if not any(each in plan for each in short)]
     assert scans == []
 
 
@@ -92,12 +95,12 @@ async def test_after_a_restart_parked_events_are_read_over_once_and_not_at_every
     spool: SqliteSpool, database: Database, clock: FakeClock
 ) -> None:
     await spool.append("acme", events(*(f"m-{n}" for n in range(2_000))), {})
-    leases = await spool.lease(2_000)
-    parked = [Parked(leased.id, NOW + 60, 1, NOW, frozenset()) for leased in leases]
-    await asyncio.gather(*map(spool.park, parked))
+    leases = lease_now(spool, 2_000)
+    parked = Parked(NOW + 60, "ko-ios", 1, NOW)
+    await asyncio.gather(*(spool.park(leased, parked) for leased in leases))
 
     restarted = SqliteSpool(database, clock, DAY)
-    assert await lease_now(restarted) == []
+    assert lease_now(restarted) == []
     steps = 0
 
     def step() -> bool:
@@ -106,11 +109,11 @@ async def test_after_a_restart_parked_events_are_read_over_once_and_not_at_every
         return False
 
     database._reader.set_progress_handler(step, 10)
-    assert await lease_now(restarted) == []
+    assert lease_now(restarted) == []
     assert steps < 100  # reading over all took about 2,000
     database._reader.set_progress_handler(None)
-    await spool.append("acme", events("last"), {})
-    assert ids(await lease_now(restarted)) == ["last"]
+    await restarted.append("acme", events("last"), {})
+    assert ids(lease_now(restarted)) == ["last"]
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proxy.database import Database
-from proxy.spool import sqlite
+from proxy.spool import schema
 from proxy.spool.ledger import balances
 from proxy.spool.sqlite import SqliteSpool
 from tests.spool.conftest import OpenDatabase
@@ -81,7 +81,7 @@ async def test_a_torn_wal_costs_only_what_was_torn(
         cut = chance.randrange(sizes[-1])
         torn = tmp_path / f"torn-{attempt}.db"
         tear(database.path, torn, cut, garbage=bytes(chance.randrange(256) for _ in range(64)))
-        reopened = Database(torn, (sqlite.SCHEMA,))
+        reopened = Database(torn, (schema.SCHEMA,))
         whole = sum(size <= cut for size in sizes)
         assert pending(reopened) == [f"m-{number}" for number in range(whole)]
         assert counts(torn).received == 2 * whole

@@ -139,7 +139,7 @@ class TestFailure:
         await spool.append("acme", events("m-1"), {})
         disk.faults["read", ""] = apsw.IOError
         with pytest.raises(StorageBroken):
-            await asyncio.wait_for(spool.lease(1), 5)
+            lease_now(spool, 1)
 
 
 class TestFull:
@@ -160,7 +160,7 @@ class TestFull:
         self, spool: SqliteSpool, database: Database, disk: Disk, clock: FakeClock
     ) -> None:
         await spool.append("acme", events("m-1", "m-2"), {})
-        first, second = await spool.lease(2)
+        first, second = lease_now(spool, 2)
         disk.faults["write", "-wal"] = apsw.FullError
         results = [
             asyncio.ensure_future(spool.settle(first, Settlement("delivered"))),
@@ -174,7 +174,7 @@ class TestFull:
         await asyncio.wait_for(asyncio.gather(*results), 5)
         found = counts(database.path)
         assert (found.pending, found.delivered, found.dead) == (0, 1, 1)
-        assert await lease_now(SqliteSpool(database, clock, DAY)) == []
+        assert lease_now(SqliteSpool(database, clock, DAY)) == []
 
     async def test_results_are_recorded_where_the_files_have_room_left(
         self,
@@ -188,7 +188,7 @@ class TestFull:
         await database.close()  # now all is in the file, and the WAL is empty
         database = open_database(database.path)
         again = SqliteSpool(database, clock, DAY)
-        for number, leased in enumerate(await again.lease(50)):
+        for number, leased in enumerate(lease_now(again, 50)):
             if number == 10:  # the WAL has some length by now
                 disk.faults["grow", ""] = apsw.FullError
             await asyncio.wait_for(again.settle(leased, Settlement("delivered")), 5)
@@ -203,7 +203,7 @@ class TestFull:
         clock: FakeClock,
     ) -> None:
         await spool.append("acme", events("m-1"), {})
-        (leased,) = await spool.lease(1)
+        (leased,) = lease_now(spool, 1)
         disk.faults["write", "-wal"] = apsw.FullError
         result = asyncio.ensure_future(spool.settle(leased, Settlement("delivered")))
         await asyncio.sleep(0)
@@ -212,7 +212,7 @@ class TestFull:
             await result
         disk.faults.clear()
         again = SqliteSpool(open_database(database.path), clock, DAY)
-        assert ids(await lease_now(again)) == ["m-1"]
+        assert ids(lease_now(again)) == ["m-1"]
 
     async def test_a_full_file_still_takes_results_and_these_make_room(
         self, spool: SqliteSpool, database: Database
@@ -226,6 +226,6 @@ class TestFull:
                 break
             taken += 1
         assert taken == len(pending(database)) > 10
-        for leased in await spool.lease(taken):
+        for leased in lease_now(spool, taken):
             await asyncio.wait_for(spool.settle(leased, Settlement("dead", "refused")), 5)
         assert counts(database.path).dead == taken

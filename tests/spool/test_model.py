@@ -18,10 +18,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from proxy.database import Database, open_for_reading
 from proxy.event import Event
-from proxy.spool import sqlite
-from proxy.spool.base import Counts, Leased, Parked
+from proxy.placing import device_hash
+from proxy.spool import schema
+from proxy.spool.base import Counts, Leased, Parked, Refusal
 from proxy.spool.ledger import balances, read_counts
-from proxy.spool.letters import DeadLetter, read_letters
+from proxy.spool.letters import DeadLetter, Which, read_letters
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outcome, Outgoing, Settlement
 from tests.spool.helpers import copy_as_killed, lease_now
@@ -29,12 +30,14 @@ from tests.support import FakeClock
 
 WINDOW = 100.0
 REQUEST = Outgoing("POST", "https://kochava.test/track", {"Kochava-Auth-Token": "t"}, b'{"a":1}')
+PLAIN = Outgoing("POST", "https://kochava.test/track", {}, b'{"a":1}')
 REFUSAL = Outcome("refused", "bad_app", 400, "no")
 
 sources = st.sampled_from(["acme", "zoo"])
 message_ids = st.lists(st.sampled_from("abcdefgh"), max_size=4)
 rejections = st.dictionaries(st.sampled_from(["bad_request", "missing_type"]), st.integers(1, 3))
 digests = st.frozensets(st.binary(min_size=8, max_size=8), max_size=2)
+devices = st.sampled_from("xyz")
 picks = st.integers(0, 99)
 
 
@@ -42,6 +45,7 @@ picks = st.integers(0, 99)
 class Row:
     event: Event
     due: float = 0.0
+    refusal: Refusal | None = None
     attempts: int = 0
     first_attempt_at: float | None = None
     done: frozenset[bytes] = frozenset()
@@ -71,18 +75,28 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def open(self) -> None:
         async def make() -> Database:
-            return Database(self.path, (sqlite.SCHEMA,))
+            return Database(self.path, (schema.SCHEMA,))
 
         self.database: Database = self.run(make())
-        self.spool = SqliteSpool(self.database, self.clock, WINDOW)
+        # Few are kept in memory, so that the disk is tried too.
+        self.spool = SqliteSpool(self.database, self.clock, WINDOW, max_followers=2)
         for row in self.rows:
             row.lease = None
 
-    @rule(source=sources, message_ids=message_ids, rejected=rejections)
-    def append(self, source: str, message_ids: list[str], rejected: dict[str, int]) -> None:
+    @rule(
+        source=sources, message_ids=message_ids, rejected=rejections, device=devices,
+        bulk=st.booleans(),
+    )  # fmt: skip
+    def append(
+        self, source: str, message_ids: list[str], rejected: dict[str, int], device: str, bulk: bool
+    ) -> None:
         now = self.clock.now()
         raw = f'{{"number": {len(self.rows)}}}'.encode()
-        batch = [Event(source, id_, "track", now, b"{}", raw) for id_ in message_ids]
+        place = device_hash(source, device)
+        batch = [
+            Event(source, id_, "track", now, b"{}", raw, place, computed=bulk)
+            for id_ in message_ids
+        ]
         self.run(self.spool.append(source, batch, rejected))
         self.ledger[source, "received"] += len(batch) + sum(rejected.values())
         for reason, number in rejected.items():
@@ -96,15 +110,34 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 5))
     def lease(self, limit: int) -> None:
-        free = [row for row in self.rows if row.lease is None and row.due <= self.clock.now()]
-        parked = sorted((row for row in free if row.due), key=lambda row: row.due)
-        expected = [*parked, *(row for row in free if not row.due)][:limit]
-        leased = self.run(lease_now(self.spool, limit))
-        for row, lease in zip(expected, leased, strict=True):
+        """Whatever order it chooses: nothing before an earlier one of its device, nothing that is
+        not due, and as many as there are.
+        """
+        free = self.free()
+        leased = lease_now(self.spool, limit)
+        for lease in leased:
+            row = next(row for row in free if row.event.raw == lease.event.raw
+                       and row.event.message_id == lease.event.message_id
+                       and row.event.source == lease.event.source)  # fmt: skip
+            free.remove(row)
+            event = msgspec.structs.replace(row.event, computed=False)
+            # Bulk in front of a live one of its device goes with that.
+            assert lease.lane.source == event.source
+            assert row.event.computed or not lease.lane.bulk
             assert lease == Leased(
-                lease.id, row.event, row.attempts, row.first_attempt_at, row.done
-            )
+                lease.id, event, lease.lane, row.attempts, row.first_attempt_at, row.done,
+                row.refusal,
+            )  # fmt: skip
             row.lease = lease
+        assert len(leased) == limit or not free
+
+    def free(self) -> list[Row]:
+        """What may be sent: the earliest of each device, if it is not under way and is due."""
+        earliest: dict[int, Row] = {}
+        for row in self.rows:
+            earliest.setdefault(row.event.device, row)
+        now = self.clock.now()
+        return [row for row in earliest.values() if row.lease is None and row.due <= now]
 
     def leased(self, pick: int) -> tuple[Row, Leased]:
         held = [(row, row.lease) for row in self.rows if row.lease is not None]
@@ -138,15 +171,22 @@ class SpoolMachine(RuleBasedStateMachine):
         self.run(self.spool.settle(lease, Settlement(state, "again")))
 
     @precondition(any_leased)
-    @rule(pick=picks, seconds=st.integers(1, 60), done=digests, tried=st.booleans())
-    def park(self, pick: int, seconds: int, done: frozenset[bytes], tried: bool) -> None:
+    @rule(
+        pick=picks, seconds=st.integers(-1, 60), done=digests, tried=st.booleans(),
+        app=st.sampled_from(["", "ko-ios", "ko-android"]), refused=st.booleans(),
+    )  # fmt: skip
+    def park(
+        self, pick: int, seconds: int, done: frozenset[bytes], tried: bool, app: str, refused: bool
+    ) -> None:
         row, lease = self.leased(pick)
         row.due, row.done, row.lease = self.clock.now() + seconds, row.done | done, None
         if tried:
             row.attempts += 1
             row.first_attempt_at = row.first_attempt_at or self.clock.now()
-        parked = Parked(lease.id, row.due, row.attempts, row.first_attempt_at, row.done)
-        self.run(self.spool.park(parked))
+        if refused:
+            row.refusal = Refusal(PLAIN, REFUSAL)
+        parked = Parked(row.due, app, row.attempts, row.first_attempt_at, row.done, row.refusal)
+        self.run(self.spool.park(lease, parked))
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 99.0, WINDOW, 101.0, 250.0]))
     def advance(self, seconds: float) -> None:
@@ -175,7 +215,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def the_ledger_says_what_happened_and_balances(self) -> None:
         connection = open_for_reading(self.path)
         found = read_counts(connection, self.clock.now())
-        letters = read_letters(connection, None, None, 1_000)
+        letters = read_letters(connection, Which(), 1_000)
         connection.close()
         assert all(balances(each) for each in found.values())
         for source in ("acme", "zoo"):
@@ -241,5 +281,5 @@ class SpoolMachine(RuleBasedStateMachine):
 
 TestSpool = SpoolMachine.TestCase
 TestSpool.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, derandomize=True, database=None
+    max_examples=40, stateful_step_count=50, deadline=None, derandomize=True, database=None
 )

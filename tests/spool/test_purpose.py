@@ -9,7 +9,7 @@ from proxy.errors import StorageError
 from proxy.spool import purpose
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
-from tests.spool.helpers import events, pending
+from tests.spool.helpers import events, lease_now, pending
 
 
 async def claim(database: Database, *, sandbox: bool) -> None:
@@ -41,7 +41,7 @@ async def test_a_file_that_owes_nothing_may_change_sides(
 ) -> None:
     await claim(database, sandbox=sandbox)
     await spool.append("acme", events("m-1"), {})
-    (leased,) = await spool.lease(1)
+    (leased,) = lease_now(spool, 1)
     await spool.settle(leased, Settlement("delivered"))
     await claim(database, sandbox=not sandbox)
     await spool.append("acme", events("m-2"), {})

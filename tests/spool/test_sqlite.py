@@ -7,13 +7,15 @@ import pytest
 
 from proxy.database import Database
 from proxy.errors import StorageError
-from proxy.spool.base import Leased, Parked
-from proxy.spool.letters import read_letter, read_letters
+from proxy.spool.base import Leased, Parked, Refusal
+from proxy.spool.letters import Which, read_letter, read_letters
 from proxy.spool.sqlite import SqliteSpool
-from proxy.states import Outgoing, Settlement
+from proxy.states import Outcome, Outgoing, Settlement
 from tests.spool.conftest import DAY, OpenDatabase
 from tests.spool.helpers import counts, events, ids, lease_now, pending
 from tests.support import NOW, FakeClock
+
+REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
 
 
 async def test_bytes_and_facts_come_back_as_they_went_in(
@@ -23,41 +25,88 @@ async def test_bytes_and_facts_come_back_as_they_went_in(
     raw = '{ "a" :1e400,\n"b":"\\u0000é"}'.encode() + b"\xff\x00"
     strange = type(event)("acme", "a\0b'\"%", "track", NOW + 0.123456, b'{"ip":"::1"}', raw)
     await spool.append("acme", [strange], {})
-    assert [leased.event for leased in await lease_now(spool)] == [strange]
+    assert [leased.event for leased in lease_now(spool)] == [strange]
 
 
-async def test_a_lease_waits_for_an_event_and_is_woken_by_it(spool: SqliteSpool) -> None:
-    leasing = asyncio.ensure_future(spool.lease(10))
-    await asyncio.sleep(0)
-    assert not leasing.done()
+async def test_whoever_leases_is_told_of_every_append(spool: SqliteSpool) -> None:
+    told = list[str]()
+    spool.on_news(lambda: told.append("news"))
+    assert lease_now(spool) == []
     await spool.append("acme", events("m-1"), {})
-    assert ids(await asyncio.wait_for(leasing, 5)) == ["m-1"]
+    assert told
+    assert ids(lease_now(spool)) == ["m-1"]
 
 
-async def test_a_lease_wakes_when_what_is_parked_becomes_due(
+async def test_what_is_parked_is_leased_for_its_app_once_it_is_due(
     spool: SqliteSpool, clock: FakeClock
 ) -> None:
-    await spool.append("acme", events("m-1"), {})
-    (leased,) = await spool.lease(10)
-    await spool.park(Parked(leased.id, NOW + 60, 1, NOW, frozenset()))
-    leasing = asyncio.ensure_future(spool.lease(10))
-    await asyncio.sleep(0)
+    await spool.append("acme", events("m-1", "m-2"), {})
+    first, second = lease_now(spool)
+    await spool.park(first, Parked(NOW + 60, "ko-ios"))
+    await spool.park(second, Parked(NOW + 30, "ko-android"))
+    assert (spool.next_due("ko-ios"), spool.next_due("ko-android")) == (NOW + 60, NOW + 30)
     await clock.advance(59)
-    assert not leasing.done()
+    assert (spool.lease_parked("ko-ios", 10), lease_now(spool)[0].event) == ([], second.event)
     await clock.advance(1)
-    assert ids(await asyncio.wait_for(leasing, 5)) == ["m-1"]
+    assert ids(spool.lease_parked("ko-ios", 10)) == ["m-1"]
+    assert spool.next_due("ko-ios") is None
+
+
+async def test_a_clock_that_is_set_back_makes_nothing_wait_longer(
+    spool: SqliteSpool, clock: FakeClock, database: Database
+) -> None:
+    await spool.append("acme", events("m-1"), {})
+    (leased,) = lease_now(spool)
+    await spool.park(leased, Parked(NOW + 60, "ko-ios"))
+    clock.set_back(7_200)
+    spool.look()
+    await database.write(lambda _: None)  # behind it
+    await clock.advance(59)
+    assert lease_now(spool) == []
+    await clock.advance(1)
+    assert ids(lease_now(spool)) == ["m-1"]
+
+
+async def test_an_event_that_is_being_parked_is_not_leased_meanwhile(
+    spool: SqliteSpool, database: Database
+) -> None:
+    await spool.append("acme", events("m-1"), {})
+    (leased,) = lease_now(spool)
+    parking = asyncio.ensure_future(spool.park(leased, Parked(NOW, "ko-ios")))
+    await asyncio.sleep(0)
+    while not database.read("SELECT 1 FROM parked"):
+        pass  # it is on the disk, and nobody knows yet
+    assert lease_now(spool) == []
+    await parking
+    assert ids(lease_now(spool)) == ["m-1"]
+
+
+async def test_a_parked_bulk_event_is_met_once_after_a_restart(
+    database: Database, clock: FakeClock
+) -> None:
+    spool = SqliteSpool(database, clock, DAY)
+    await spool.append("acme", events("bulk", device="d", bulk=True), {})
+    (leased,) = lease_now(spool)
+    await spool.append("acme", events("live", device="d"), {})
+    await spool.park(leased, Parked(NOW, "ko-ios"))
+    again = SqliteSpool(database, clock, DAY)
+    for expected in ("bulk", "live"):
+        (leased,) = lease_now(again)
+        assert leased.event.message_id == expected
+        assert lease_now(again) == []
+        await again.settle(leased, Settlement("delivered"))
 
 
 async def test_an_append_whose_caller_has_gone_is_whole_and_is_delivered(
     spool: SqliteSpool, database: Database
 ) -> None:
-    leasing = asyncio.ensure_future(spool.lease(10))
     appending = asyncio.ensure_future(spool.append("acme", events("m-1", "m-2"), {"bad": 1}))
     await asyncio.sleep(0)
     appending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await appending
-    assert ids(await asyncio.wait_for(leasing, 5)) == ["m-1", "m-2"]
+    await database.write(lambda _: None)  # behind it
+    assert ids(lease_now(spool)) == ["m-1", "m-2"]
     found = counts(database.path)
     assert (found.received, found.pending, found.rejected) == (3, 2, {"bad": 1})
 
@@ -87,10 +136,10 @@ async def test_what_was_in_flight_at_a_restart_is_leased_again_in_its_place(
     spool: SqliteSpool, database: Database, clock: FakeClock
 ) -> None:
     await spool.append("acme", events("m-1", "m-2", "m-3"), {})
-    first, second = await spool.lease(2)
+    first, second = lease_now(spool, 2)
     await spool.settle(second, Settlement("delivered"))
     restarted = SqliteSpool(database, clock, DAY)
-    assert ids(await lease_now(restarted)) == ["m-1", "m-3"]
+    assert ids(lease_now(restarted)) == ["m-1", "m-3"]
     assert first.attempts == 0
 
 
@@ -98,12 +147,13 @@ async def test_what_earlier_attempts_left_behind_survives_a_restart(
     spool: SqliteSpool, database: Database, clock: FakeClock
 ) -> None:
     await spool.append("acme", events("m-1"), {})
-    (leased,) = await spool.lease(1)
+    (leased,) = lease_now(spool, 1)
+    refusal = Refusal(REQUEST, Outcome("refused", "success_not_1", 200, "no"))
     done = frozenset({b"\0" * 8, b"12345678", b"\xff" * 8})
-    await spool.park(Parked(leased.id, NOW + 1, 7, NOW - 5, done))
+    await spool.park(leased, Parked(NOW + 1, "ko-ios", 7, NOW - 5, done, refusal))
     await clock.advance(1)
-    (again,) = await lease_now(SqliteSpool(database, clock, DAY))
-    assert again == Leased(leased.id, leased.event, 7, NOW - 5, done)
+    (again,) = lease_now(SqliteSpool(database, clock, DAY))
+    assert again == Leased(leased.id, leased.event, leased.lane, 7, NOW - 5, done, refusal)
 
 
 class TestDeadLetters:
@@ -126,7 +176,7 @@ class TestDeadLetters:
         self, spool: SqliteSpool, database: Database, text: str
     ) -> None:
         await self.bury(spool, text, text)
-        (letter,) = read_letters(database._reader, None, None, 10)
+        (letter,) = read_letters(database._reader, Which(), 10)
         expected = text.encode("utf-8", "backslashreplace").decode()
         assert (letter.reason, letter.detail) == (expected, expected)
 
@@ -137,8 +187,8 @@ class TestDeadLetters:
             await self.bury(spool, reason)
         await self.bury(spool, "a", source="zoo")
         reader = database._reader
-        assert [letter.id for letter in read_letters(reader, None, None, 3)] == [4, 3, 2]
-        assert [letter.id for letter in read_letters(reader, "acme", "a", 10)] == [3, 1]
+        assert [letter.id for letter in read_letters(reader, Which(), 3)] == [4, 3, 2]
+        assert [letter.id for letter in read_letters(reader, Which("acme", "a"), 10)] == [3, 1]
         found = read_letter(reader, 4)
         assert found is not None
         assert found.source == "zoo"
@@ -153,7 +203,7 @@ class TestDeadLetters:
         source: str = "acme",
     ) -> None:
         await spool.append(source, events(str(uuid.uuid4()), source=source), {})
-        for leased in await spool.lease(1):
+        for leased in lease_now(spool, 1):
             await spool.settle(leased, Settlement("dead", reason, detail, request))
 
 
@@ -161,7 +211,7 @@ async def test_a_filter_reason_that_is_no_text_is_counted_all_the_same(
     spool: SqliteSpool, database: Database
 ) -> None:
     await spool.append("acme", events("m-1"), {})
-    (leased,) = await spool.lease(1)
+    (leased,) = lease_now(spool, 1)
     await spool.settle(leased, Settlement("filtered", "\ud800"))
     assert counts(database.path).filtered == {"\\ud800": 1}
 
@@ -169,16 +219,17 @@ async def test_a_filter_reason_that_is_no_text_is_counted_all_the_same(
 async def test_a_foreign_row_is_leased_and_can_be_buried_like_any_other(
     spool: SqliteSpool, database: Database
 ) -> None:
+    await spool.append("acme", events("m-1"), {})
     await database.write(
         lambda cursor: cursor.execute(
-            "INSERT INTO events (source, message_id, type, received_at, done, facts, raw)"
-            " VALUES ('gone', 'x', 'what', 0, 'odd', 'not JSON', 'text')"
+            "INSERT INTO events"
+            " (lane, bulk, device, source, message_id, type, received_at, facts, raw)"
+            " SELECT lane, 0, 7, 'gone', 'x', 'what', 0, 'not JSON', 'text' FROM events LIMIT 1"
         )
     )
-    await spool.append("acme", events("m-1"), {})
-    foreign, ours = await lease_now(spool)
+    ours, foreign = lease_now(spool)
     await spool.settle(foreign, Settlement("dead", "undecodable"))
     await spool.settle(ours, Settlement("delivered"))
-    (letter,) = read_letters(database._reader, None, None, 10)
+    (letter,) = read_letters(database._reader, Which(), 10)
     assert (letter.source, letter.reason) == ("gone", "undecodable")
     assert counts(database.path).delivered == 1

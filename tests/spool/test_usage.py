@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 
+import msgspec
+
 from proxy.database import Database
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
 from tests.spool.conftest import DAY
-from tests.spool.helpers import events
+from tests.spool.helpers import events, lease_now
 from tests.support import NOW, FakeClock
 
 
@@ -18,14 +20,14 @@ async def test_it_grows_with_what_waits_and_falls_when_that_is_settled(spool: Sq
         await spool.append("acme", events(f"m-{number}", size=10_000), {})
     full = spool.usage()
     assert 1_000_000 < full.bytes - empty.bytes < 2_000_000
-    for leased in await spool.lease(100):
+    for leased in lease_now(spool, 100):
         await spool.settle(leased, Settlement("delivered"))
     assert spool.usage().bytes - empty.bytes < 100_000
 
 
 async def test_dead_letters_take_room_too(spool: SqliteSpool) -> None:
     await spool.append("acme", events("m-1", size=500_000), {})
-    (leased,) = await spool.lease(1)
+    (leased,) = lease_now(spool, 1)
     await spool.settle(leased, Settlement("dead", "refused"))
     usage = spool.usage()
     assert usage.bytes > 500_000
@@ -38,9 +40,9 @@ async def test_the_oldest_event_is_the_first_that_is_not_settled(
     assert spool.usage().oldest_received_at is None
     for number in range(3):
         (event,) = events(f"m-{number}")
-        await spool.append("acme", [type(event)("acme", f"m-{number}", "track", NOW + number,
-                                                b"{}", b"{}")], {})  # fmt: skip
-    first, second, _ = await spool.lease(3)
+        event = msgspec.structs.replace(event, received_at=NOW + number)
+        await spool.append("acme", [event], {})
+    first, second, _ = lease_now(spool, 3)
     assert spool.usage().oldest_received_at == NOW  # leased is not settled
     await spool.settle(second, Settlement("delivered"))
     assert spool.usage().oldest_received_at == NOW

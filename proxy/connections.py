@@ -1,0 +1,121 @@
+"""Connections to the SQLite file: the proxy's own, and those of programs beside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+import structlog
+
+from proxy.errors import StorageBroken, StorageError, StorageFull
+from proxy.turns import Turn
+
+#: Older versions corrupt a WAL file when two connections write and checkpoint at once.
+OLDEST_SQLITE: Final = (3, 51, 3)
+SCHEMA_VERSION: Final = 2
+#: After these nobody can say what the disk holds, or whether it will hold anything again.
+BROKEN: Final = (
+    apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError,
+)  # fmt: skip
+_log = structlog.get_logger(room="database")
+
+BUSY_MILLISECONDS: Final = 5_000  # to wait for programs that take no turns
+
+
+def open_for_reading(path: Path) -> apsw.Connection:
+    """A second connection that only reads, beside a running proxy or without one."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    # The last to close, after a crash, would write the WAL into the file, and delete it.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return connection
+
+
+def _connect(path: Path) -> apsw.Connection:
+    """To a file that is there."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    _refuse_newer(connection)
+    return connection
+
+
+def _refuse_newer(connection: apsw.Connection) -> None:
+    version = cast("int", connection.pragma("user_version"))
+    if version > SCHEMA_VERSION:
+        raise StorageError(f"written by a newer version of kochava-proxy (schema {version})")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[apsw.Connection]:
+    """One transaction of a program beside the proxy, in its turn: a connection that has begun,
+    committed and synced at the end, rolled back where an exception leaves it. Keep it short.
+
+    Raises:
+        StorageError: the file cannot be opened, or is held by a program that takes no turns.
+        StorageFull: no room; nothing was stored.
+        StorageBroken: an I/O error; what the disk holds is not known.
+
+    """
+    refuse_old_sqlite()
+    try:
+        with (
+            contextlib.closing(Turn(path)) as turn,
+            turn,
+            contextlib.closing(_connect(path)) as connection,
+        ):
+            connection.pragma("synchronous", "full")
+            connection.pragma("wal_autocheckpoint", 0)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+    except apsw.FullError as error:
+        raise StorageFull(f"{path}: {error}") from None
+    except BROKEN as error:
+        raise StorageBroken(f"{path}: {type(error).__name__}: {error}") from None
+    except apsw.BusyError as error:
+        raise StorageError(f"{path}: {error}") from None
+
+
+#: Makes a file of some version into one of the next, within a transaction.
+Migration = Callable[[apsw.Connection], None]
+
+
+def prepare(
+    connection: apsw.Connection, schemas: Sequence[str], migrations: Mapping[int, Migration]
+) -> None:
+    """Makes a new connection one that writes durably, and the file one that has these tables.
+    `migrations` are named by the version that they start from.
+    """
+    connection.set_busy_timeout(BUSY_MILLISECONDS)
+    _refuse_newer(connection)
+    mode = connection.pragma("journal_mode", "wal")
+    if mode != "wal":
+        raise StorageError(f"the file system allows no WAL (journal mode {mode})")
+    connection.pragma("synchronous", "full")
+    connection.pragma("wal_autocheckpoint", 0)  # `Database` does it, and hears how it went
+    with connection:
+        version = cast("int", connection.pragma("user_version"))
+        for older in range(version, SCHEMA_VERSION) if version else ():
+            if older in migrations:
+                _log.warning("migrating", version=older)
+                migrations[older](connection)
+        for schema in schemas:
+            connection.execute(schema)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def refuse_old_sqlite() -> None:
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise StorageError(
+            f"SQLite {apsw.sqlite_lib_version()} can corrupt its WAL; {oldest} or newer is needed"
+        )

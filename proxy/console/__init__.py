@@ -1,0 +1,1 @@
+"""What operators and their machines ask on a port of its own: metrics and health."""

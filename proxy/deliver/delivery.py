@@ -1,0 +1,85 @@
+"""One event on its way: its requests, and what became of those that were answered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from proxy.deliver.prepared import Prepared
+from proxy.kochava import IdentityLink, KochavaRequest, Request
+from proxy.spool.base import Leased, Parked, Refusal
+from proxy.states import Deliver, Outcome, Planned, Settlement
+
+DIGEST_BYTES: Final = 8
+
+
+class Delivery:
+    """A leased event that is to be delivered. Its requests are sent in order; one that is refused
+    does not stop the rest (links of other devices), one that must wait does.
+    """
+
+    def __init__(self, leased: Leased, prepared: Prepared) -> None:
+        assert isinstance(prepared.decision, Deliver)  # the caller has looked
+        self.leased = leased
+        self.prepared = prepared
+        self.done = set(leased.done)
+        self.refusal = leased.refusal
+        self._left = [
+            (planned, digest)
+            for planned, digest in _digests(prepared.decision.requests)
+            if digest not in self.done
+        ]
+
+    @property
+    def bulk(self) -> bool:
+        return self.leased.lane.bulk
+
+    @property
+    def next(self) -> Planned | None:
+        """The request to send next, None if all are answered."""
+        return self._left[0][0] if self._left else None
+
+    @property
+    def app(self) -> str:
+        """The app that the next request is for, "" if there is none."""
+        return app_of(self._left[0][0].request) if self._left else ""
+
+    def answered(self, outcome: Outcome) -> None:
+        """Takes the end of the next request, be it delivered or refused."""
+        planned, digest = self._left.pop(0)
+        self.done.add(digest)
+        if outcome.kind == "refused" and self.refusal is None:
+            self.refusal = Refusal(planned.outgoing, outcome)
+
+    def settlement(self) -> Settlement:
+        """The end of the event, once every request is answered."""
+        if self.refusal is None:
+            return Settlement("delivered")
+        outcome = self.refusal.outcome
+        return Settlement("dead", outcome.reason, "", self.refusal.outgoing, outcome)
+
+    def parked(self, due: float, attempts: int, first_attempt_at: float | None) -> Parked:
+        """How it waits for its app and for `due`, what is answered kept in mind."""
+        done = frozenset(self.done)
+        return Parked(due, self.app, attempts, first_attempt_at, done, self.refusal)
+
+
+def app_of(request: Request) -> str:
+    """The app id that a request is for; of any kind, since a plugin may have put anything there."""
+    if isinstance(request, KochavaRequest | IdentityLink):
+        return str(request.kochava_app_id) or "none"
+    return "segment"
+
+
+def _digests(requests: Iterable[Planned]) -> Iterable[tuple[Planned, bytes]]:
+    """Each with what tells a request that was answered from one that a changed mapping makes
+    anew, and from one before it that is the same.
+    """
+    times: Counter[bytes] = Counter()
+    for planned in requests:
+        content = planned.outgoing.url.encode() + b"\0" + planned.outgoing.body
+        salt = times[content].to_bytes(4)
+        times[content] += 1
+        yield planned, hashlib.blake2b(content, digest_size=DIGEST_BYTES, salt=salt).digest()

@@ -1,0 +1,57 @@
+"""What names only a user is ordered by the first device that came with that user."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from proxy.database import Database
+from proxy.event import Event
+from proxy.placing import device_hash
+from proxy.spool.sqlite import SqliteSpool
+from proxy.states import Settlement
+from tests.spool.conftest import DAY
+from tests.spool.helpers import events, ids, lease_now
+from tests.support import FakeClock
+
+
+def of_device(id_: str, device: str, user: str = "u") -> Event:
+    (event,) = events(id_, device=device)
+    return msgspec.structs.replace(event, person=device_hash("acme", user))
+
+
+def of_user(id_: str, user: str = "u") -> Event:
+    (event,) = events(id_, device=user)
+    return msgspec.structs.replace(event, person=event.device, of_person=True)
+
+
+async def test_an_audience_comes_after_what_the_users_device_sent_before(
+    spool: SqliteSpool,
+) -> None:
+    batch = [of_device("install", "phone"), of_user("audience"), of_user("other", user="v")]
+    await spool.append("acme", batch, {})
+    leased = lease_now(spool)
+    assert ids(leased) == ["install", "other"]
+    await spool.settle(leased[0], Settlement("delivered"))
+    assert ids(lease_now(spool)) == ["audience"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_second_device_changes_nothing_about_the_order_of_audiences(
+    spool: SqliteSpool, database: Database, clock: FakeClock, restarted: bool
+) -> None:
+    await spool.append("acme", [of_device("a", "phone"), of_user("true")], {})
+    if restarted:
+        spool = SqliteSpool(database, clock, DAY)
+    await spool.append("acme", [of_device("b", "tablet"), of_user("false")], {})
+    order: list[str] = []
+    while leased := lease_now(spool):
+        order += ids(leased)
+        for each in leased:
+            await spool.settle(each, Settlement("delivered"))
+    assert order.index("a") < order.index("true") < order.index("false")
+
+
+async def test_without_any_device_a_users_messages_keep_their_order(spool: SqliteSpool) -> None:
+    await spool.append("acme", [of_user("true"), of_user("false")], {})
+    assert ids(lease_now(spool)) == ["true"]

@@ -1,0 +1,62 @@
+"""Where an event queues, from the message alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.decode import read_wire
+from proxy.placing import Place, device_hash, place
+
+PHONE = {"device": {"id": "phone"}}
+
+
+def placed(source: str = "acme", **message: Any) -> Place:
+    fields = {"type": "track", "event": "E", **message}
+    wire = read_wire(msgspec.json.encode(fields))
+    return place(source, wire, wire.context or {})
+
+
+@pytest.mark.parametrize(
+    ("message", "ordered_by"),
+    [
+        pytest.param({"context": PHONE, "userId": "u"}, "phone", id="device"),
+        pytest.param({"anonymousId": "a", "userId": "u"}, "a", id="anonymous id for a device"),
+        pytest.param({"userId": "u"}, "u", id="user alone"),
+        pytest.param(
+            {"type": "identify", "anonymousId": "a", "userId": "u"}, "u", id="identify of a user"
+        ),
+        pytest.param({"type": "identify", "anonymousId": "a"}, "a", id="identify of nobody"),
+        pytest.param(
+            {"type": "identify", "userId": "u", "context": PHONE},
+            "phone",
+            id="identify on a device",
+        ),
+        pytest.param(
+            {"userId": "u", "anonymousId": "a", "context": {"personas": {"computation_id": "c"}}},
+            "u",
+            id="Engage's event",
+        ),
+    ],
+)
+def test_an_event_is_ordered_by_its_device_or_else_by_its_user(
+    message: dict[str, Any], ordered_by: str
+) -> None:
+    found = placed(**message)
+    assert found.device == device_hash("acme", ordered_by)
+    assert found.of_person == (ordered_by == "u")
+    assert found.person == (device_hash("acme", "u") if "userId" in message else None)
+
+
+def test_the_same_id_in_two_sources_is_two_devices() -> None:
+    assert placed("acme", userId="u").device != placed("other", userId="u").device
+
+
+def test_what_engage_made_and_when_it_happened_are_told() -> None:
+    message = {"userId": "u", "timestamp": "2026-01-01T00:00:00Z"}
+    assert placed(**message).happened_at == 1_767_225_600
+    assert not placed(**message).computed
+    assert placed(userId="u", context={"personas": {"computation_id": "c"}}).computed
+    assert placed(userId="u").happened_at is None
