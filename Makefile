@@ -11,7 +11,7 @@ run: $(VENV)/run.stamp  ## serve with a sandbox, and show the examples going thr
 	$(BIN)/kochava-proxy run --sandbox --examples examples
 
 test: lint $(CLIENTS)/python-1.4.stamp $(CLIENTS)/node.stamp  ## everything that must hold
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -30,6 +30,14 @@ def _aioresponses_on_aiohttp_3_14(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioresponses.core, "ClientResponse", _WithStreamWriter)
 
 
+@pytest.fixture(autouse=True)
+def _logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in this process would bind every later log to a standard error that ends
+    with them.
+    """
+    monkeypatch.setattr("proxy.cli.main.configure_logs", lambda: None)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()

@@ -55,8 +55,6 @@ class Cli:
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    # Logs would be bound to a standard error that ends with the command.
-    monkeypatch.setattr("proxy.cli.main.configure_logs", lambda: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.toml").write_text(CONFIG, encoding="utf-8")
     return Cli(tmp_path)
