@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final
@@ -60,6 +61,8 @@ class Forwarder:
         self._serves: dict[int, dict[str, None]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Task[None]] = set()
+        self._rounds = itertools.count(1)
+        self._last: dict[int, int] = {}  # the round in which a lane last handed anything out
         self._wake = asyncio.Event()
         self._stopping = False
         spool.on_news(self._wake.set)
@@ -125,11 +128,18 @@ class Forwarder:
         for each in leased:
             self._take(each, has_room=True)
         found = len(leased)
-        for lane in sorted(self._spool.lanes(), key=lambda lane: lane.bulk):
-            for each in self._spool.lease(lane, self._wanted(lane, now)):
+        for lane in self._lanes_in_turn():
+            fresh = self._spool.lease(lane, self._wanted(lane, now))
+            for each in fresh:
                 self._take(each)
-                found += 1
+            if fresh:
+                self._last[lane.id] = next(self._rounds)
+            found += len(fresh)
         return found > 0
+
+    def _lanes_in_turn(self) -> list[Lane]:
+        """Live ones first, of these the one that waits longest: several may serve one app."""
+        return sorted(self._spool.lanes(), key=lambda lane: (lane.bulk, self._last.get(lane.id, 0)))
 
     def _wanted(self, lane: Lane, now: float) -> int:
         """How many events a lane may hand out: as many as its apps have room for. An event that

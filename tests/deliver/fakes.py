@@ -122,8 +122,9 @@ class Bench:
         decision = self.decisions.get(id_) or Deliver((planned(f"device-of-{id_}", id_),))
         return Prepared(decode_event(event), decision)
 
-    async def add(self, *ids: str) -> None:
-        await self.spool.append("acme", [self._event(id_) for id_ in ids], {})
+    async def add(self, *ids: str, source: str = "acme") -> None:
+        events = [msgspec.structs.replace(self._event(id_), source=source) for id_ in ids]
+        await self.spool.append(source, events, {})
 
     def _event(self, id_: str) -> Event:
         """Of the device that its first request is for, as the door would find it."""

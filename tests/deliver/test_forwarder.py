@@ -225,3 +225,16 @@ async def test_events_of_a_device_go_one_after_the_other_while_others_overtake(
         first_may_end.set()
         await until(lambda: b.counts().delivered == 3)
     assert kochava.sent == ["install", "other", "event"]
+
+
+async def test_sources_that_share_an_app_go_by_turns(
+    tmp_path: Path, kochava: ScriptedTransport
+) -> None:
+    async with bench(tmp_path, kochava, max_concurrency=4) as b:
+        await asyncio.gather(
+            b.add(*(f"a{number}" for number in range(200))),
+            b.add(*(f"z{number}" for number in range(200)), source="zoo"),
+        )
+        await until(lambda: len(kochava.sent) >= 100)
+        first = [name[0] for name in kochava.sent[:100]]
+        assert min(first.count("a"), first.count("z")) >= 40
