@@ -26,8 +26,8 @@ from proxy.spool.base import Lane, Leased, Parked, Spool
 from proxy.states import Fail, Filter, Hold, Outcome, Planned, Settlement
 
 #: Events leased from a lane at a time, so that deciding about them never holds up the door.
-SLICE: Final = 20
-MAX_SETTLING: Final = 500  # events at once that are settled or parked without being sent
+SLICE: Final = 5
+MAX_SETTLING: Final = 100  # events at once that are settled or parked without being sent
 MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
 
 _log = structlog.get_logger(room="deliver")
