@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import accumulate
 from typing import Final
 
 from proxy.receive.slices import SLICE_PIECES, Sliced
@@ -22,11 +21,9 @@ _ESCAPE = re.compile(
 # A string without its end still is one token: looking for it again from every escaped quote in it
 # would take hours. Brackets come in runs, since half a megabyte of them would else take long too.
 _STRING: Final = rb'"(?:[^"\\]|\\.)*+"?'
-_STRINGS = re.compile(_STRING, re.DOTALL)
 _TOKENS = re.compile(_STRING + rb"|[\[{]+|[\]}]+", re.DOTALL)
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(_OPENING + _CLOSING))
 _STEPS: Final = dict.fromkeys(_OPENING, 1) | dict.fromkeys(_CLOSING, -1)
 
 
@@ -51,8 +48,12 @@ def is_deep(raw: bytes) -> bool:
     """Whether a message is nested beyond what any real one is."""
     if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
         return False
-    brackets = _STRINGS.sub(b"", raw).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
+    depth = 0
+    for token in _TOKENS.finditer(raw):
+        depth += _STEPS.get(raw[token.start()], 0) * (token.end() - token.start())
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def without_deep_items(body: bytes, item_depth: int = BATCH_ITEM_DEPTH) -> Sliced[bytes]:
