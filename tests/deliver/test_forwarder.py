@@ -202,9 +202,14 @@ async def test_a_fault_nobody_thought_of_strands_no_event(
 async def test_no_more_are_in_flight_than_allowed_and_all_get_through(
     tmp_path: Path, kochava: ScriptedTransport
 ) -> None:
-    ids = [f"e{number}" for number in range(60)]
+    ids, may_end = [f"e{number}" for number in range(60)], asyncio.Event()
+    kochava.answers = {id_: [may_end] for id_ in ids}
     async with bench(tmp_path, kochava, max_concurrency=7) as b:
         await b.add(*ids)
+        await until(lambda: len(kochava.sent) == 7)
+        for _ in range(50):  # were more allowed, they would be sent now
+            await asyncio.sleep(0)
+        may_end.set()
         await until(lambda: b.counts().delivered == 60)
     assert kochava.most_at_once == 7
     assert tally(kochava.sent) == dict.fromkeys(ids, 1)
