@@ -240,7 +240,7 @@ class App:
         self.request_stop()
 
     async def _look(self, spool: SqliteSpool) -> None:
-        """For events that `dead replay` puts back into the queue."""
+        """For what nobody tells: events from `dead replay`, a clock that was set back."""
         while not self._stop.is_set():
             await self._clock.wait(self._stop, LOOK_SECONDS)
             spool.look()

@@ -72,7 +72,7 @@ def writing(path: Path) -> Iterator[apsw.Connection]:
             try:
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # Ctrl-C too; it is raised again
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise

@@ -201,7 +201,7 @@ class Database:
         try:
             answers = [write.job(cursor) for write in writes]
             cursor.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # whatever it is: it is raised again
             if self._writer.in_transaction:  # SQLite rolls back by itself on some errors
                 cursor.execute("ROLLBACK")
             raise

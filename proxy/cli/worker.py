@@ -29,7 +29,7 @@ _log = structlog.get_logger(room="worker")
 
 def main() -> int:
     """Serves until told to stop, or until the supervisor has gone. The exit code."""
-    start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301  as above
+    start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301  only the supervisor can write to it
     worker = start.worker
     share_interpreter()
     worker.keep_to_itself()
