@@ -71,6 +71,18 @@ class Delivery(Section, frozen=True):
     transport: Literal["aiohttp", "curl"] = "aiohttp"
 
 
+class Postbacks(Section, frozen=True):
+    hold_seconds: NotNegative = 600
+    user_hold_seconds: NotNegative = 30
+    parameters: dict[str, str | tuple[str, ...]] = {}
+
+
+class Identities(Section, frozen=True):
+    hold_seconds: NotNegative = 0
+    max_devices: Count = 5_000_000
+    max_age_days: Positive = 400
+
+
 class PluginSettings(Section, frozen=True):
     directory: Name = "plugins.d"
     entry_points: bool = True
@@ -131,6 +143,8 @@ class Config(Section, frozen=True):
     kochava: Kochava = Kochava()
     segment: Segment = Segment()
     delivery: Delivery = Delivery()
+    postbacks: Postbacks = Postbacks()
+    identities: Identities = Identities()
     plugins: PluginSettings = PluginSettings()
     console: Console = Console()
     sources: tuple[SourceConfig, ...] = ()

@@ -93,7 +93,14 @@ class Delete(Message, frozen=True, kw_only=True):
 
 
 class Postback(msgspec.Struct, frozen=True, kw_only=True):
-    """An install postback from Kochava; `fields` holds its parameters as they came."""
+    """A postback from Kochava.
+
+    `fields` holds its parameters by the names of `proxy.postback.NAMES`, others by their own;
+    macros that Kochava did not fill in and empty values are left out. `message_id` is the same
+    for every repeat.
+    """
+
+    type: ClassVar[str] = "postback"
 
     message_id: str
     received_at: datetime

@@ -54,9 +54,12 @@ class Fail(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Cannot be decided with today's configuration: keep it and look again later."""
+    """Cannot be decided yet: keep it and look again, after `seconds` if that is known. Without it
+    today's configuration is at fault, which somebody should be told.
+    """
 
     reason: str
+    seconds: float | None = None
 
 
 Decision = Deliver | Filter | Fail | Hold
