@@ -22,7 +22,7 @@ from proxy.clock import Chance, Clock, SystemClock, system_chance
 from proxy.config import Config
 from proxy.console.server import Console
 from proxy.database import Database
-from proxy.deliver.encode import Encoder
+from proxy.deliver.delivery import segment_app
 from proxy.deliver.forwarder import Forwarder
 from proxy.deliver.transport import AiohttpTransport
 from proxy.errors import ConfigError, StorageBroken, StorageError
@@ -130,8 +130,7 @@ class App:
         devices = known.KnownDevices(
             self._database.read, self._database.write, self._clock, shared=worker is not None
         )
-        sources = {source.name: source.public() for source in config.sources}
-        pipeline = Pipeline(self._plugins, sources, devices, Encoder(config))
+        pipeline = Pipeline(self._plugins, config, devices, self._clock)
         self._transport = AiohttpTransport(
             config.delivery.timeout_seconds, config.delivery.max_concurrency
         )
@@ -143,7 +142,7 @@ class App:
             config.delivery,
             self._clock,
             self._chance,
-            {app_id for source in config.sources for app_id in source.app_ids},
+            _apps(config),
         )
         self._forwarding = asyncio.gather(self._forwarder.run(), self._look(spool))
         self._forwarding.add_done_callback(self._forwarding_ended)
@@ -252,6 +251,13 @@ class App:
         _log.critical("forwarder_failed", error=repr(task.exception()))
         self._failure = self._failure or task.exception()
         self.request_stop()
+
+
+def _apps(config: Config) -> set[str]:
+    """All that events may be for, as far as the config names them."""
+    return {app for source in config.sources for app in source.app_ids} | {
+        segment_app(source.name) for source in config.sources if source.postback_token
+    }
 
 
 def build_runner(

@@ -6,17 +6,21 @@ Delivery and `explain` both go through here, so that what is explained is what h
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from proxy.clock import Clock
+from proxy.config import Config
 from proxy.decode import decode_event
 from proxy.deliver.encode import Encoder
 from proxy.deliver.prepared import Prepared
 from proxy.errors import Refused
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
-from proxy.mapping.dispatch import Dispatcher, Requests
+from proxy.kochava import Request
+from proxy.mapping.dispatch import NO_DEVICE, Dispatcher, Requests
 from proxy.mapping.plugins import Plugins
-from proxy.segment import Delete, Message, Source
+from proxy.postback import decode_postback, ids_of, spellings
+from proxy.segment import Delete, Identity, Message, Postback, Source
 from proxy.states import Decision, Deliver, Fail, Filter, Hold, Planned
 
 #: Called with the name of a stage and what came out of it.
@@ -33,21 +37,29 @@ class Pipeline:
     def __init__(
         self,
         plugins: Plugins,
-        sources: Mapping[str, Source],
+        config: Config,
         known: KnownDevices,
-        encoder: Encoder,
+        clock: Clock,
         trace: Trace = _no_trace,
     ) -> None:
-        self._sources = sources
+        self._sources = {source.name: source.public() for source in config.sources}
         self._known = known
         self._dispatcher = Dispatcher(plugins, known.devices_of)
-        self._encoder = encoder
+        self._encoder = Encoder(config)
+        self._postbacks = config.postbacks
+        self._names = spellings(config.postbacks.parameters)
+        self._hold_seconds = config.identities.hold_seconds
+        self._clock = clock
         self._trace = trace
 
     def prepare(self, event: Event) -> Prepared:
         """The message of a stored event and what to do with it; never raises."""
+        message: Message | Postback
         try:
-            message = decode_event(event)
+            if event.type == Postback.type:
+                message = decode_postback(event, self._names)
+            else:
+                message = decode_event(event)
         except Refused as refused:
             return Prepared(None, Fail("undecodable", refused.reason))
         except Exception:  # noqa: BLE001  a foreign row can break anything, but not stop the rest
@@ -56,6 +68,8 @@ class Pipeline:
         source = self._sources.get(event.source)
         if source is None:
             return Prepared(message, Hold("source_not_in_config"))
+        if isinstance(message, Postback):
+            return Prepared(message, self._decide_postback(message, source))
         return Prepared(message, self._decide(message, source))
 
     def _decide(self, message: Message, source: Source) -> Decision:
@@ -67,13 +81,46 @@ class Pipeline:
             return dropped
         self._known.learn(source.name, message)
         mapped = self._dispatcher.map(message, source)
+        if mapped is NO_DEVICE:
+            return self._hold(message, "no_device_yet", self._hold_seconds) or NO_DEVICE
         if not isinstance(mapped, Requests):
             return mapped
         self._trace("join", mapped.requests)
+        return self._encode(mapped.requests, source)
+
+    def _decide_postback(self, postback: Postback, source: Source) -> Decision:
+        if not self._encoder.reaches_segment(source.name):
+            return Hold("segment_write_key_not_in_config")
+        ids = ids_of(postback.fields)
+        identity = self._known.owner_of(source.name, ids)
+        self._trace("join", identity)
+        mapped = self._dispatcher.map_postback(postback, source, identity)
+        if isinstance(mapped, Filter | Fail):
+            return mapped
+        held = ids and self._hold(postback, *self._patience(identity))
+        return held or self._encode((mapped,), source)
+
+    def _patience(self, identity: Identity | None) -> tuple[str, float]:
+        """What a postback still waits for, and for how many seconds from its arrival."""
+        if identity is None:
+            return "device_not_seen_yet", self._postbacks.hold_seconds
+        if identity.user_id is None:
+            return "user_not_known_yet", self._postbacks.user_hold_seconds
+        return "", 0.0
+
+    def _hold(self, message: Message | Postback, reason: str, seconds: float) -> Hold | None:
+        """To wait until a message is so old. It is looked at each time that its age has doubled:
+        what is soon known is soon sent, and what never is costs a dozen looks.
+        """
+        age = self._clock.now() - message.received_at.timestamp()
+        if age >= seconds:
+            return None
+        return Hold(reason, min(max(age, 1.0), seconds - age))
+
+    def _encode(self, requests: tuple[Request, ...], source: Source) -> Deliver | Fail:
         try:
             planned = tuple(
-                Planned(request, self._encoder.encode(request, source.name))
-                for request in mapped.requests
+                Planned(request, self._encoder.encode(request, source.name)) for request in requests
             )
         except Exception:  # noqa: BLE001  a plugin may have put anything there
             return Fail("not_encodable", traceback.format_exc(limit=-3))

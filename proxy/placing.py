@@ -15,6 +15,7 @@ from proxy.decode import UNREADABLE, Wire, merge, parse_time, read_wire
 from proxy.device import device_id, section
 from proxy.errors import Refused
 from proxy.event import Event, Facts
+from proxy.segment import Postback
 
 _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -60,6 +61,8 @@ def place(source: str, wire: Wire, context: dict[str, Any]) -> Place:
 
 def place_event(event: Event) -> Place:
     """As `place`, for an event that is stored; one that nobody can read is ordered with such."""
+    if event.type == Postback.type:
+        return place_postback(event.source, event.message_id)
     try:
         wire = read_wire(event.raw, event.type, deletions=True)
         outer = _facts.decode(event.facts).context
@@ -67,6 +70,14 @@ def place_event(event: Event) -> Place:
     except (Refused, *UNREADABLE):
         return Place(0, None, of_person=False, computed=False, happened_at=None)
     return place(event.source, wire, merge(context, wire.context or {}))
+
+
+def place_postback(source: str, message_id: str) -> Place:
+    """An order of its own: a postback that waits for its user must not hold back the events of its
+    device, by which that user becomes known.
+    """
+    own = device_hash(source, f"postback\0{message_id}")
+    return Place(own, None, of_person=False, computed=False, happened_at=None)
 
 
 def device_hash(source: str, id_: str) -> int:

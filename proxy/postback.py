@@ -10,9 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
+
+from proxy.errors import Refused
+from proxy.event import Event
+from proxy.segment import Postback
 
 #: Our name of each parameter, and the spellings by which it is known, the first given one counts.
 #: Kochava's own names for its macros were not published where anybody can read them (its "Create a
@@ -49,6 +54,7 @@ IDS: Final = ("kochava_device_id", "idfa", "idfv", "adid", "android_id")
 INSTALL: Final = "_install"  # Kochava's event name of installs, "Create a Custom Postback"
 
 _MACRO: Final = re.compile(r"\{[^{}]*\}")
+
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -97,3 +103,21 @@ def postback_id(source: str, fields: Mapping[str, str]) -> str:
         said = [f"{key}={value}" for key, value in sorted(fields.items())]
     digest = hashlib.blake2b("\0".join((source, *said)).encode(errors="replace"), digest_size=16)
     return f"kochava-{digest.hexdigest()}"
+
+
+def decode_postback(event: Event, names: Mapping[str, str]) -> Postback:
+    """The postback of a stored event; `names` as for `read_fields`.
+
+    Raises:
+        Refused: a foreign or torn row.
+
+    """
+    try:
+        fields = read_fields(event.raw, names)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Refused("bad_request") from None
+    return Postback(
+        message_id=event.message_id,
+        received_at=datetime.fromtimestamp(event.received_at, UTC),
+        fields=fields,
+    )

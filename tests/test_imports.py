@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 GROUND = {
     "appstate", "clock", "config", "configfile", "configrules", "connections", "database",
     "decode", "device", "errors", "event", "kochava", "occasionally", "placing", "segment",
-    "states", "translate", "turns",
+    "postback", "states", "translate", "turns",
 }  # fmt: skip
 ROOMS = {"console", "deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
 TOP = {"app", "pipeline", "supervisor", "worker", "cli"}

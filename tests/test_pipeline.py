@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import Config
-from proxy.deliver.encode import Encoder
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import load_plugins
@@ -39,9 +38,9 @@ def make_pipeline(
     config = config or make_config()
     return Pipeline(
         load_plugins(config, Path()),
-        {source.name: source.public() for source in config.sources},
+        config,
         KnownDevices(lambda *_: [], None, FakeClock()),
-        Encoder(config),
+        FakeClock(),
         trace,
     )
 
@@ -116,9 +115,9 @@ def test_what_a_plugin_makes_that_json_cannot_hold_fails_alone(tmp_path: Path) -
     config = make_config()
     pipeline = Pipeline(
         load_plugins(config, tmp_path),
-        {source.name: source.public() for source in config.sources},
+        config,
         KnownDevices(lambda *_: [], None, FakeClock()),
-        Encoder(config),
+        FakeClock(),
     )
     decision = pipeline.prepare(make_event(TRACK)).decision
     assert isinstance(decision, Fail)

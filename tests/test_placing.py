@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from proxy.decode import read_wire
-from proxy.placing import Place, device_hash, place
+from proxy.event import Event
+from proxy.placing import Place, device_hash, place, place_event
+from proxy.segment import Postback
 
 PHONE = {"device": {"id": "phone"}}
 
@@ -60,3 +62,16 @@ def test_what_engage_made_and_when_it_happened_are_told() -> None:
     assert not placed(**message).computed
     assert placed(userId="u", context={"personas": {"computation_id": "c"}}).computed
     assert placed(userId="u").happened_at is None
+
+
+def test_a_postback_is_ordered_by_itself_wherever_it_is_placed_anew() -> None:
+    """Else one that waits for its user would hold back the events that tell of that user."""
+
+    def stored(message_id: str, raw: bytes = b'{"kochava_device_id":"d-1"}') -> Event:
+        return Event("acme", message_id, Postback.type, 0.0, b"{}", raw)
+
+    first, second = place_event(stored("kochava-1")), place_event(stored("kochava-2"))
+    assert first.device != second.device
+    assert device_hash("acme", "d-1") not in (first.device, second.device)
+    assert (first.person, first.computed, first.happened_at) == (None, False, None)
+    assert place_event(stored("kochava-1", b"torn")) == first

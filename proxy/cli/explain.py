@@ -21,10 +21,9 @@ from proxy.cli.common import (
     show_and_exit,
 )
 from proxy.clock import SystemClock
-from proxy.config import Config
+from proxy.config import Config, Identities
 from proxy.database import open_for_reading
 from proxy.decode import UNREADABLE, parse_time
-from proxy.deliver.encode import Encoder
 from proxy.errors import ConfigError, RequestRefused, StorageError
 from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import Plugins, load_plugins
@@ -108,11 +107,12 @@ def explain_message(
         return Explanation(source, "", stages, "rejected", reason, [])
     event = intake.events[0]
     stages.append(Stage("receive", "", "accepted"))
+    clock = SystemClock()
     pipeline = Pipeline(
         plugins,
-        {each.name: each.public() for each in config.sources},
-        KnownDevices(_reader(base / config.spool.path), None, SystemClock()),
-        Encoder(config),
+        msgspec.structs.replace(config, identities=Identities(hold_seconds=0)),
+        KnownDevices(_reader(base / config.spool.path), None, clock),
+        clock,
         trace=lambda stage, result: stages.append(Stage(stage, "", _plain(result))),
     )
     with plugins.listening(lambda hook, name, said: stages.append(Stage(hook, name, _plain(said)))):

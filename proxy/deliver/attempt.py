@@ -7,11 +7,11 @@ import structlog
 from proxy.clock import Clock
 from proxy.deliver.control import Control
 from proxy.deliver.delivery import Delivery
-from proxy.deliver.outcome import judge
+from proxy.deliver.outcome import Peer, judge
 from proxy.deliver.prepared import Observers
 from proxy.deliver.transport import Transport
 from proxy.errors import TransportError
-from proxy.kochava import IdentityLink
+from proxy.kochava import IdentityLink, Request, SegmentTrack
 from proxy.states import Outcome, Planned
 
 _log = structlog.get_logger(room="deliver")
@@ -39,12 +39,21 @@ class Attempt:
         return outcome
 
     async def _send(self, planned: Planned) -> Outcome:
-        must_confirm = not isinstance(planned.request, IdentityLink)
         try:
             reply = await self._transport.send(planned.outgoing)
-            return judge(reply, self._clock.now(), must_confirm=must_confirm)
+            return judge(reply, self._clock.now(), _peer(planned.request))
         except TransportError as error:
             return Outcome("retry", error.reason)
         except Exception:  # noqa: BLE001  a fault of ours must not strand the event
             _log.exception("attempt_failed")
             return Outcome("retry", "internal_error")
+
+
+def _peer(request: Request) -> Peer:
+    match request:
+        case SegmentTrack():
+            return "segment"
+        case IdentityLink():
+            return "link"
+        case _:
+            return "track"

@@ -44,7 +44,7 @@ class Delivery:
     @property
     def app(self) -> str:
         """The app that the next request is for, "" if there is none."""
-        return app_of(self._left[0][0].request) if self._left else ""
+        return app_of(self._left[0][0].request, self.leased.event.source) if self._left else ""
 
     def answered(self, outcome: Outcome) -> None:
         """Takes the end of the next request, be it delivered or refused."""
@@ -66,11 +66,18 @@ class Delivery:
         return Parked(due, self.app, attempts, first_attempt_at, done, self.refusal)
 
 
-def app_of(request: Request) -> str:
-    """The app id that a request is for; of any kind, since a plugin may have put anything there."""
+def app_of(request: Request, source: str) -> str:
+    """The app id that a request is for; of any kind, since a plugin may have put anything there.
+    Each source has a Segment of its own: its key may be refused where another's is not.
+    """
     if isinstance(request, KochavaRequest | IdentityLink):
         return str(request.kochava_app_id) or "none"
-    return "segment"
+    return segment_app(source)
+
+
+def segment_app(source: str) -> str:
+    """What stands for a source at Segment where Kochava has an app id."""
+    return f"segment:{source}"
 
 
 def _digests(requests: Iterable[Planned]) -> Iterable[tuple[Planned, bytes]]:

@@ -162,9 +162,11 @@ class Forwarder:
                 self._settle_soon(leased, prepared, Settlement("filtered", reason))
             case Fail(reason, detail):
                 self._settle_soon(leased, prepared, Settlement("dead", reason, detail))
-            case Hold(reason):
-                self._say("event_held", leased, reason=reason)
-                due = self._clock.now() + self._settings.retry_max_seconds
+            case Hold(reason, seconds):
+                if seconds is None:
+                    self._say("event_held", leased, reason=reason)
+                    seconds = self._settings.retry_max_seconds
+                due = self._clock.now() + seconds
                 parked = Parked(due, "", leased.attempts, None, leased.done, leased.refusal)
                 self._soon(self._settling, partial(self._spool.park, leased, parked))
             case _:

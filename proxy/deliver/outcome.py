@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -28,12 +28,18 @@ _SECONDS = re.compile(r"\d+")
 _answer = msgspec.json.Decoder(dict[str, Any])
 
 
-def judge(reply: Reply, now: float, *, must_confirm: bool) -> Outcome:
+#: Who answers: Kochava's track endpoint, its identity link, or Segment.
+Peer = Literal["track", "link", "segment"]
+
+
+def judge(reply: Reply, now: float, peer: Peer) -> Outcome:
     """The outcome of an answered attempt. `now` is in epoch seconds.
 
-    With `must_confirm` only a body that says `success: 1` is a delivery. What the identity link
-    answers is not published; there any 2xx is, unless its body says otherwise.
+    Of "track" only a body that says `success: 1` is a delivery. What "link" answers is not
+    published, and Segment says `success: true` to all but what is too large or no JSON (HTTP
+    Tracking API, "Errors"); of these any 2xx is, unless its body says otherwise.
     """
+    must_confirm = peer == "track"
     status, headers, body = reply.status, reply.headers, reply.body
     text = body.decode("utf-8", "replace")[:MAX_BODY]
     reason = f"status_{status}"
@@ -53,7 +59,7 @@ def judge(reply: Reply, now: float, *, must_confirm: bool) -> Outcome:
         return Outcome("retry", "not_an_answer", status, text)
     # "1" and 1 both occur in Kochava's own examples.
     success = answer.get("success", None if must_confirm else 1)
-    if success is not True and success in (1, "1"):
+    if success in (1, "1") and (success is not True or peer == "segment"):
         return Outcome("delivered", "", status, text)
     return Outcome("refused", "success_not_1", status, text)
 

@@ -15,9 +15,9 @@ import msgspec
 
 from proxy.device import Device
 from proxy.errors import Filtered
-from proxy.kochava import IdentityLink, KochavaRequest
+from proxy.kochava import IdentityLink, KochavaRequest, SegmentTrack
 from proxy.mapping.plugins import Plugins
-from proxy.segment import Campaign, Message, Source
+from proxy.segment import Campaign, Identity, Message, Postback, Source
 from proxy.states import Fail, Filter
 
 #: Answers, for a source's name, which devices of this message's user are known.
@@ -26,6 +26,9 @@ DevicesOf = Callable[[str, Message], Sequence[Device]]
 #: A plugin's fault stays with the one message, even if it is a call of sys.exit.
 PLUGIN_FAULTS: Final = (Exception, SystemExit)
 MAX_DETAIL: Final = 4_000  # characters of a traceback that a dead letter keeps
+
+#: Of a link that names no device, for a user of whom none is known (yet).
+NO_DEVICE: Final = Filter("no_device_id")
 
 
 class Requests(msgspec.Struct, frozen=True):
@@ -80,6 +83,23 @@ class Dispatcher:
             return Filter("mapped_to_nothing")
         return self._join(message, source, requests)
 
+    def map_postback(
+        self, postback: Postback, source: Source, identity: Identity | None
+    ) -> SegmentTrack | Filter | Fail:
+        """What to send to Segment for a postback."""
+        given = {"postback": postback, "source": source, "identity": identity}
+        try:
+            answer = self._plugins.hook.map_postback(**given)
+        except Filtered as filtered:
+            return Filter(filtered.reason)
+        except PLUGIN_FAULTS as error:
+            return self._fail(error)
+        if answer is None:
+            return Filter("unmapped")
+        if not isinstance(answer, SegmentTrack):
+            return self._wrong_answer("map_postback", answer, "a SegmentTrack or None", given)
+        return answer
+
     def _join(
         self, message: Message, source: Source, requests: Sequence[KochavaRequest | IdentityLink]
     ) -> Requests | Filter:
@@ -96,7 +116,7 @@ class Dispatcher:
                         kochava_app_id=app_id, device_id=device.ids, data=request.data
                     )
                     joined.append(link)
-        return Requests(tuple(joined)) if joined else Filter("no_device_id")
+        return Requests(tuple(joined)) if joined else NO_DEVICE
 
     def _fail(self, error: BaseException) -> Fail:
         name = self._guilty(error.__traceback__)

@@ -110,10 +110,10 @@ class Hooks:
 
     @hookspec
     def delivery_attempted(
-        self, message: Message, request: Request, outcome: Outcome, attempt: int
+        self, message: Message | Postback, request: Request, outcome: Outcome, attempt: int
     ) -> None:
         """One request was tried; `attempt` counts from 1. Observers cannot change anything."""
 
     @hookspec
-    def event_settled(self, message: Message, settlement: Settlement) -> None:
+    def event_settled(self, message: Message | Postback, settlement: Settlement) -> None:
         """An event has come to its end, and the disk knows it."""

@@ -8,7 +8,7 @@ import structlog
 
 from proxy.kochava import Request
 from proxy.mapping.plugins import Plugins
-from proxy.segment import Message
+from proxy.segment import Message, Postback
 from proxy.states import Outcome, Settlement
 
 _log = structlog.get_logger(room="plugins")
@@ -21,11 +21,13 @@ class PluginObservers:
         self._attempted = plugins.hook.delivery_attempted.get_hookimpls()
         self._settled = plugins.hook.event_settled.get_hookimpls()
 
-    def attempted(self, message: Message, request: Request, outcome: Outcome, attempt: int) -> None:
+    def attempted(
+        self, message: Message | Postback, request: Request, outcome: Outcome, attempt: int
+    ) -> None:
         for each in self._attempted:
             _call(each, message=message, request=request, outcome=outcome, attempt=attempt)
 
-    def settled(self, message: Message, settlement: Settlement) -> None:
+    def settled(self, message: Message | Postback, settlement: Settlement) -> None:
         for each in self._settled:
             _call(each, message=message, settlement=settlement)
 

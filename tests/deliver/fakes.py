@@ -18,9 +18,9 @@ from proxy.deliver.forwarder import Forwarder
 from proxy.deliver.prepared import Prepared
 from proxy.deliver.transport import Reply, Transport
 from proxy.event import Event
-from proxy.kochava import KochavaRequest, Request
+from proxy.kochava import KochavaRequest, Request, SegmentTrack
 from proxy.placing import device_hash
-from proxy.segment import Message
+from proxy.segment import Message, Postback
 from proxy.spool import ledger, schema
 from proxy.spool.base import Counts
 from proxy.spool.letters import DeadLetter, Which, read_letters
@@ -85,11 +85,14 @@ class Watcher:
         self.attempts: list[tuple[str, str, int]] = []
         self.settled_as: dict[str, str] = {}
 
-    def attempted(self, message: Message, request: Request, outcome: Outcome, attempt: int) -> None:
-        assert isinstance(request, KochavaRequest)
-        self.attempts.append((request.data["event_name"], outcome.kind, attempt))
+    def attempted(
+        self, message: Message | Postback, request: Request, outcome: Outcome, attempt: int
+    ) -> None:
+        match request:
+            case KochavaRequest(data={"event_name": name}) | SegmentTrack(event=name):
+                self.attempts.append((name, outcome.kind, attempt))
 
-    def settled(self, message: Message, settlement: Settlement) -> None:
+    def settled(self, message: Message | Postback, settlement: Settlement) -> None:
         self.settled_as[message.message_id] = settlement.state
 
 

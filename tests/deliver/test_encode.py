@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
 
 from proxy.deliver.encode import Encoder
 from proxy.deliver.signing import sign
-from proxy.kochava import IdentityLink, KochavaRequest
+from proxy.kochava import IdentityLink, KochavaRequest, SegmentTrack
 from tests.support import make_config
 
 KEYS = {"kochava_api_key": "demo-api-key", "kochava_secret": "demo-secret"}
@@ -79,3 +81,61 @@ def test_only_the_source_with_credentials_signs() -> None:
 def test_what_json_does_not_know_is_refused_before_it_is_sent(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         Encoder(make_config()).encode(request(device_ua="UA", odd=value), "acme")
+
+
+def to_segment(**changed: Any) -> SegmentTrack:
+    said: dict[str, Any] = {
+        "event": "Install Attributed",
+        "message_id": "kochava-1",
+        "user_id": "u-1",
+        "timestamp": "2026-01-01T00:00:00.000Z",
+        "properties": {"provider": "Kochava"},
+        "context": {"device": {"id": "d-1"}},
+    }
+    return SegmentTrack(**{**said, **changed})
+
+
+class TestSegment:
+    def encoder(self) -> Encoder:
+        keys = {"segment_write_key": "wk_segment", **KEYS}
+        return Encoder(make_config(keys, segment={"api_url": "https://events.example/v1/"}))
+
+    def test_a_track_goes_to_segment_with_the_key_of_the_source(self) -> None:
+        outgoing = self.encoder().encode(to_segment(), "acme")
+        assert (outgoing.method, outgoing.url) == ("POST", "https://events.example/v1/track")
+        scheme, _, key = outgoing.headers.pop("Authorization").partition(" ")
+        assert (scheme, b64decode(key)) == ("Basic", b"wk_segment:")
+        # Nothing of Kochava's: no signature, no made-up user agent.
+        assert outgoing.headers == {
+            "Content-Type": "application/json",
+            "User-Agent": "kochava-proxy",
+        }
+        body = json.loads(outgoing.body)
+        assert body["context"].pop("library")["name"] == "kochava-proxy"
+        assert body == {
+            "type": "track",
+            "event": "Install Attributed",
+            "messageId": "kochava-1",
+            "userId": "u-1",
+            "timestamp": "2026-01-01T00:00:00.000Z",
+            "properties": {"provider": "Kochava"},
+            "context": {"device": {"id": "d-1"}},
+        }
+
+    def test_a_library_that_a_plugin_names_stays(self) -> None:
+        track = to_segment(context={"library": {"name": "mine"}})
+        body = json.loads(self.encoder().encode(track, "acme").body)
+        assert body["context"] == {"library": {"name": "mine"}}
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"user_id": None}, {"user_id": ""}, {"event": ""}, {"message_id": ""}],
+        ids=str,
+    )
+    def test_what_segment_would_take_and_drop_is_not_sent(self, changed: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="a SegmentTrack needs"):
+            self.encoder().encode(to_segment(**changed), "acme")
+
+    def test_without_a_key_nothing_reaches_it(self) -> None:
+        assert self.encoder().reaches_segment("acme")
+        assert not Encoder(make_config()).reaches_segment("acme")

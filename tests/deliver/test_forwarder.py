@@ -8,7 +8,8 @@ import pytest
 
 from proxy.deliver.transport import Reply
 from proxy.errors import TransportError
-from proxy.states import Deliver, Fail, Filter, Hold
+from proxy.kochava import SegmentTrack
+from proxy.states import Deliver, Fail, Filter, Hold, Outgoing, Planned
 from tests.deliver.fakes import GOOD, ScriptedTransport, bad, bench, planned, tally, until
 
 HOUR = 3_600.0
@@ -186,6 +187,39 @@ async def test_a_held_event_is_looked_at_again_later(
         del b.decisions["a"]
         await b.clock.advance(60)
         await until(lambda: b.counts().delivered == 1)
+
+
+async def test_an_event_that_waits_for_something_known_is_looked_at_when_it_says(
+    tmp_path: Path, kochava: ScriptedTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with bench(tmp_path, kochava, retry_max_seconds=60) as b:
+        b.decisions["a"] = Hold("device_not_seen_yet", 3.0)
+        await b.add("a")
+        await until(lambda: b.parked() == {"a": (3.0, 0)})
+        del b.decisions["a"]
+        await b.clock.advance(3)
+        await until(lambda: b.counts().delivered == 1)
+    assert "event_held" not in capsys.readouterr().out  # nobody's fault
+
+
+async def test_what_one_sources_segment_refuses_holds_back_no_other(
+    tmp_path: Path, kochava: ScriptedTransport
+) -> None:
+    async with bench(tmp_path, kochava, retry_max_seconds=60) as b:
+        for id_ in ("a", "b", "c"):
+            track = SegmentTrack(event=id_, message_id=id_, user_id="u", properties={})
+            body = msgspec.json.encode({"data": {"event_name": id_}})
+            outgoing = Outgoing("POST", "http://segment/", {}, body)
+            b.decisions[id_] = Deliver((Planned(track, outgoing),))
+        kochava.answers["a"] = [Reply(401, {}, b"")]
+        kochava.answers["b"] = [Reply(200, {}, b'{"success": true}')]
+        await b.add("a", source="acme")
+        await until(lambda: [each.paused for each in b.forwarder.states()] == ["status_401"])
+        await b.add("c", source="acme")
+        await b.add("b", source="other")
+        await until(lambda: {state.app for state in b.forwarder.states() if state.delivered}
+                    == {"segment:other"})  # fmt: skip
+        assert kochava.sent == ["a", "b"]
 
 
 async def test_a_fault_nobody_thought_of_strands_no_event(

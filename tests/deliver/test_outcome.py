@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.deliver.outcome import MAX_BODY, MAX_RETRY_AFTER, judge, retry_after
+from proxy.deliver.outcome import MAX_BODY, MAX_RETRY_AFTER, Peer, judge, retry_after
 from proxy.deliver.transport import Reply
 from tests.support import NOW
 
@@ -38,8 +38,21 @@ def answer(status: int, body: bytes = b"", **headers: str) -> Reply:
     ],
 )
 def test_only_a_body_that_says_success_1_is_a_delivery(body: bytes, kind: str, reason: str) -> None:
-    outcome = judge(answer(200, body), NOW, must_confirm=True)
+    outcome = judge(answer(200, body), NOW, "track")
     assert (outcome.kind, outcome.reason, outcome.status) == (kind, reason, 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        # What Segment says to all but what is too large or no JSON.
+        pytest.param(b'{"success": true}', "delivered", id="true"),
+        pytest.param(b"", "delivered", id="empty"),
+        pytest.param(b'{"success": false}', "refused", id="false"),
+    ],
+)
+def test_segment_says_true(body: bytes, kind: str) -> None:
+    assert judge(answer(200, body), NOW, "segment").kind == kind
 
 
 @pytest.mark.parametrize(
@@ -54,7 +67,7 @@ def test_only_a_body_that_says_success_1_is_a_delivery(body: bytes, kind: str, r
     ],
 )
 def test_a_link_is_delivered_unless_its_answer_says_otherwise(body: bytes, kind: str) -> None:
-    assert judge(answer(204, body), NOW, must_confirm=False).kind == kind
+    assert judge(answer(204, body), NOW, "link").kind == kind
 
 
 @pytest.mark.parametrize(
@@ -65,17 +78,17 @@ def test_a_link_is_delivered_unless_its_answer_says_otherwise(body: bytes, kind:
         ("refused", [400, 405, 409, 410, 413, 422]),
     ],
 )
-@pytest.mark.parametrize("must_confirm", [True, False], ids=["event", "link"])
+@pytest.mark.parametrize("peer", ["track", "link", "segment"])
 def test_a_status_beyond_2xx_decides_whatever_the_body_says(
-    kind: str, statuses: list[int], must_confirm: bool
+    kind: str, statuses: list[int], peer: Peer
 ) -> None:
     for status in statuses:
-        outcome = judge(answer(status, b'{"success":"1"}'), NOW, must_confirm=must_confirm)
+        outcome = judge(answer(status, b'{"success":"1"}'), NOW, peer)
         assert (outcome.kind, outcome.reason) == (kind, f"status_{status}")
 
 
 def test_a_huge_answer_is_kept_in_part() -> None:
-    outcome = judge(answer(400, "é".encode() * 50_000), NOW, must_confirm=True)
+    outcome = judge(answer(400, "é".encode() * 50_000), NOW, "track")
     assert outcome.body == "é" * MAX_BODY
 
 
@@ -103,7 +116,7 @@ def test_a_huge_answer_is_kept_in_part() -> None:
     ],
 )
 def test_retry_after_is_read_as_seconds_or_date(value: str, seconds: float | None) -> None:
-    outcome = judge(answer(429, Retry_After=value), NOW, must_confirm=True)
+    outcome = judge(answer(429, Retry_After=value), NOW, "track")
     assert (outcome.kind, outcome.retry_after) == ("retry", seconds)
 
 

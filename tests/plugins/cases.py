@@ -24,7 +24,6 @@ from typing import Any
 import msgspec
 
 from proxy.config import Config
-from proxy.deliver.encode import Encoder
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import load_plugins
@@ -75,8 +74,7 @@ def load(name: str) -> Golden:
 
 def make_pipeline(config: Config, base: Path) -> Pipeline:
     known = KnownDevices(lambda *_: [], None, FakeClock())
-    sources = {source.name: source.public() for source in config.sources}
-    return Pipeline(load_plugins(config, base), sources, known, Encoder(config))
+    return Pipeline(load_plugins(config, base), config, known, FakeClock())
 
 
 def map_golden(golden: Golden, base: Path = FOLDER) -> Result:

@@ -51,7 +51,7 @@ async def send(transport: AiohttpTransport, sink: Sink, body: dict[str, Any]) ->
         reply = await transport.send(outgoing)
     except TransportError:
         return "retry"
-    return judge(reply, NOW, must_confirm=body is TRACK).kind
+    return judge(reply, NOW, "track" if body is TRACK else "link").kind
 
 
 @pytest.mark.parametrize("body", [TRACK, LINK], ids=["track", "link"])
@@ -73,7 +73,7 @@ async def test_it_counts_as_success_what_the_proxy_does(
 async def test_it_refuses_what_is_to_be_refused(sink: Sink, transport: AiohttpTransport) -> None:
     body = {**TRACK, "data": {**TRACK["data"], "app_version": "refused-1"}}
     outgoing = Outgoing("POST", sink.url, {}, msgspec.json.encode(body))
-    assert judge(await transport.send(outgoing), NOW, must_confirm=True).kind == "refused"
+    assert judge(await transport.send(outgoing), NOW, "track").kind == "refused"
     assert [(it.final, it.success) for it in sink.requests] == [(True, False)]
 
 
