@@ -26,6 +26,12 @@ INSTALL = {
     "network_name": "Acme Ads",
     "campaign": "Spring",
 }
+AUDIENCE = {
+    "type": "identify",
+    "userId": "u-9",
+    "traits": {"vip": True},
+    "context": {"personas": {"computation_key": "vip"}},
+}
 USER = Identity(user_id="u-1", anonymous_id="a-1")
 
 
@@ -48,12 +54,12 @@ class Bench:
         plugins = load_plugins(config, Path())
         self.pipeline = Pipeline(plugins, config, self.owners, self.clock)
 
-    def decide(self, fields: dict[str, str] | bytes = msgspec.json.encode(INSTALL)) -> Decision:
-        raw = fields if isinstance(fields, bytes) else msgspec.json.encode(fields)
+    def decide(self, fields: dict[str, str] | bytes | None = None) -> Decision:
+        raw = fields if isinstance(fields, bytes) else msgspec.json.encode(fields or INSTALL)
         event = Event("acme", "kochava-1", Postback.type, NOW, b"{}", raw)
         return self.pipeline.prepare(event).decision
 
-    def body(self, fields: dict[str, str] = INSTALL) -> dict[str, Any]:
+    def body(self, fields: dict[str, str] | None = None) -> dict[str, Any]:
         decision = self.decide(fields)
         assert isinstance(decision, Deliver)
         (planned,) = decision.requests
@@ -137,15 +143,8 @@ def test_other_names_of_parameters_come_from_the_config() -> None:
 
 
 class TestAudienceOfAUserWithoutDevices:
-    MESSAGE = {
-        "type": "identify",
-        "userId": "u-9",
-        "traits": {"vip": True},
-        "context": {"personas": {"computation_key": "vip"}},
-    }
-
     def decide(self, bench: Bench) -> Decision:
-        raw = msgspec.json.encode(self.MESSAGE)
+        raw = msgspec.json.encode(AUDIENCE)
         return bench.pipeline.prepare(Event("acme", "m", "identify", NOW, b"{}", raw)).decision
 
     def test_it_is_filtered_at_once(self) -> None:
