@@ -1,4 +1,5 @@
-"""Several workers, each a process: starts them, starts anew what dies, ends them side by side.
+"""Several workers, each a process: starts them, starts anew what dies or hangs, ends them side by
+side.
 
 The supervisor takes the lock on the spool's file and binds the port, and hands both on. It accepts
 nothing but what asks the console, and only reads the file, so that there is little in it to fail.
@@ -24,9 +25,10 @@ from proxy.clock import Clock, SystemClock
 from proxy.config import Config
 from proxy.console.server import Console
 from proxy.errors import StorageBroken, WorkerFailed
+from proxy.heartbeat import SILENT_SECONDS, falls_silent, open_heartbeat
 from proxy.receive.listener import Listener, bind
 from proxy.turns import wait_for_lock
-from proxy.worker import DISK_FAILED, READY, Start, Worker, open_pipes
+from proxy.worker import DISK_FAILED, READY, Start, Worker, hear, open_pipes
 
 #: Workers need up to 20 s to end by themselves; most supervisors of ours kill after 25 s.
 STOP_SECONDS: Final = 22.0
@@ -75,8 +77,10 @@ class Supervisor:
         *,
         sandbox: bool = False,
         clock: Clock | None = None,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        """`base` is the folder of the config file; relative paths start there.
+        """`base` is the folder of the config file; relative paths start there. A worker that says
+        nothing for `silent_seconds` is killed.
 
         Raises:
             ConfigError: the TLS certificate or its key cannot be used.
@@ -88,6 +92,7 @@ class Supervisor:
         self._count = count
         self._sandbox = sandbox
         self._clock = clock or SystemClock()
+        self._silent_seconds = silent_seconds
         self._console = Console(config, base, self._not_ready, self._clock)
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
@@ -185,13 +190,17 @@ class Supervisor:
         delays, failed_starts = Delays(), 0
         while not self._stop.is_set():
             began = self._clock.now()
-            process, said = await self._spawn(index)
+            listening, heartbeat = open_heartbeat()
+            process, said = await self._spawn(index, heartbeat)
             if said == READY:
                 failed_starts = 0
                 self._ready.add(index)
                 if len(self._ready) == self._count:
                     self._all_ready.set()
-            code = await process.wait()
+                code = await self._watched(index, process, listening)
+            else:
+                code = await process.wait()
+            os.close(listening)
             self._ready.discard(index)
             del self._processes[index]
             if self._stop.is_set():
@@ -211,12 +220,30 @@ class Supervisor:
                     self._fail(WorkerFailed(f"worker {index} cannot be started: {reason}"))
             await self._clock.wait(self._stop, delays.after(self._clock.now() - began))
 
-    async def _spawn(self, index: int) -> tuple[Process, bytes]:
-        """A new process, and what it said once it was ready or was not going to be."""
+    async def _watched(self, index: int, process: Process, heartbeat: int) -> int:
+        """The exit code of a worker that serves; one that hangs is killed."""
+
+        async def watch() -> None:
+            if await falls_silent(heartbeat, self._silent_seconds, self._clock, self._stop):
+                _log.error("worker_silent", worker=index, seconds=self._silent_seconds)
+                self._signal(index, signal.SIGKILL)
+
+        watching = asyncio.create_task(watch())
+        try:
+            return await process.wait()
+        finally:
+            watching.cancel()
+
+    async def _spawn(self, index: int, heartbeat: int) -> tuple[Process, bytes]:
+        """A new process, and what it said once it was ready or was not going to be. `heartbeat` is
+        its own from then on.
+        """
         reloads = self._reloads
         heard, report = os.pipe()
         sockets = tuple(each.fileno() for each in self._sockets)
-        worker = Worker(index, self._count, self._lock.fileno(), sockets, self._pipes, report)
+        worker = Worker(
+            index, self._count, self._lock.fileno(), sockets, self._pipes, report, heartbeat
+        )
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -229,6 +256,7 @@ class Supervisor:
             )
         finally:
             os.close(report)
+            os.close(heartbeat)
         self._processes[index] = process
         if self._stop.is_set():
             self._signal(index, signal.SIGTERM)
@@ -236,7 +264,7 @@ class Supervisor:
         start = Start(self._config, self._base, self._sandbox, worker)
         process.stdin.write(pickle.dumps(start))
         # Not closed: its end says that the supervisor has ended.
-        said = await _read_to_end(heard)
+        said = await hear(heard)
         if self._reloads > reloads:  # it may have read the files before they were new
             self._signal(index, signal.SIGHUP)
         return process, said
@@ -262,17 +290,6 @@ def _shared(config: Config, count: int) -> Config:
     share = -(-config.delivery.max_concurrency // count)
     replace = msgspec.structs.replace
     return replace(config, delivery=replace(config.delivery, max_concurrency=share))
-
-
-async def _read_to_end(descriptor: int) -> bytes:
-    stream = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(descriptor, "rb")
-    )
-    try:
-        return await stream.read()
-    finally:
-        transport.close()
 
 
 def _how(code: int) -> str:

@@ -8,6 +8,7 @@ takes the place of the one before.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Sequence
@@ -26,7 +27,9 @@ READY = b"ready"
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """One of `count` processes. `pipes` holds reading and writing end for each, by index."""
+    """One of `count` processes. `pipes` holds reading and writing end for each, by index; into
+    `heartbeat` it writes that it is alive (`proxy.heartbeat`).
+    """
 
     index: int
     count: int
@@ -34,11 +37,12 @@ class Worker(msgspec.Struct, frozen=True):
     sockets: tuple[int, ...]
     pipes: tuple[tuple[int, int], ...]
     report: int
+    heartbeat: int
 
     def descriptors(self) -> tuple[int, ...]:
         """All that it inherits."""
         ends = (end for pipe in self.pipes for end in pipe)
-        return (self.lock, *self.sockets, *ends, self.report)
+        return (self.lock, *self.sockets, *ends, self.report, self.heartbeat)
 
     def keep_to_itself(self) -> None:
         """So that no program which a plugin starts holds the port, or the lock."""
@@ -90,3 +94,15 @@ def open_pipes(count: int) -> Sequence[tuple[int, int]]:
     for descriptor in (end for pipe in pipes for end in pipe):
         os.set_blocking(descriptor, False)
     return pipes
+
+
+async def hear(descriptor: int) -> bytes:
+    """What a worker says at the other end of its `report`; nothing if it dies before."""
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(descriptor, "rb")
+    )
+    try:
+        return await stream.read()
+    finally:
+        transport.close()

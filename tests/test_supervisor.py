@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import aiohttp
 import apsw
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from proxy import supervisor
-from proxy.supervisor import Delays, worker_count
+from proxy.configfile import load_config
+from proxy.supervisor import Delays, Supervisor, worker_count
 from tests.end_to_end.processes import (
     PATIENCE,
     Proxy,
@@ -37,6 +40,29 @@ MESSAGE = {
     "properties": {"long": "x" * 2_000},
     "integrations": {"All": False},
 }
+
+#: Holds the turn to write and never comes back, once.
+HANGS = """
+import fcntl
+import pathlib
+import time
+
+from proxy import hookimpl
+
+folder = pathlib.Path(__file__).parent.parent
+
+
+@hookimpl
+def drop_reason(message):
+    try:
+        (folder / "hang").unlink()
+    except FileNotFoundError:
+        return
+    turn = (folder / "data" / "spool.db.write").open()
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    (folder / "turn-taken").touch()
+    time.sleep(3_600)
+"""
 
 
 def configured(folder: Path, **tables: Any) -> Path:
@@ -232,6 +258,64 @@ class TestDeath:
         assert broken["worker"] == 0
         assert "the disk failed worker 0" in proxy.log.read_text()
         assert not any(map(lives, workers.values()))
+
+
+@asynccontextmanager
+async def watching(folder: Path, silent_seconds: float) -> AsyncIterator[Supervisor]:
+    """A supervisor in this process, of workers that have their own."""
+    config = load_config(configured(folder), {})
+    made = Supervisor(config, folder, WORKERS, silent_seconds=silent_seconds)
+    await made.start()
+    try:
+        yield made
+    finally:
+        made.request_stop()
+        await made.serve()
+
+
+class TestHanging:
+    SILENT_SECONDS = 3.0
+
+    async def test_a_worker_that_hangs_is_replaced_and_all_is_accepted_again(
+        self, tmp_path: Path
+    ) -> None:
+        with capture_logs() as logs:
+            async with watching(tmp_path, self.SILENT_SECONDS) as made:
+                before = made._processes[0].pid
+                os.kill(before, signal.SIGSTOP)
+                await until(lambda: 0 not in made._ready)
+                await until(lambda: 0 in made._ready)
+                assert made._processes[0].pid != before
+                for _ in range(20):  # of which some come to either
+                    assert await posted(made) == 200
+        said = {log["event"]: log for log in logs if log.get("worker") == 0}
+        assert said["worker_silent"]["seconds"] == self.SILENT_SECONDS
+        assert said["worker_ended"]["how"] == "SIGKILL"
+
+    async def test_one_that_holds_up_all_others_does_so_no_longer_once_it_is_killed(
+        self, tmp_path: Path
+    ) -> None:
+        """Its turn to write ends with it."""
+        (tmp_path / "plugins.d").mkdir()
+        (tmp_path / "plugins.d" / "hangs.py").write_text(HANGS)
+        async with watching(tmp_path, self.SILENT_SECONDS) as made:
+            (tmp_path / "hang").touch()
+            with suppress(aiohttp.ClientError):  # it may hang before it has answered
+                await posted(made)
+            await until(lambda: not (tmp_path / "hang").exists())
+            assert await posted(made) == 200
+        assert (tmp_path / "turn-taken").exists()
+
+
+async def posted(to: Supervisor) -> int:
+    """The status of a call, over a connection of its own."""
+    url = f"http://127.0.0.1:{to.port}/v1/track"
+    async with (
+        asyncio.timeout(PATIENCE),
+        aiohttp.ClientSession() as session,
+        session.post(url, json=MESSAGE) as answer,
+    ):
+        return answer.status
 
 
 async def _post(session: aiohttp.ClientSession, proxy: Proxy) -> None:

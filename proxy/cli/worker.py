@@ -17,6 +17,7 @@ import uvloop
 from proxy.app import App
 from proxy.cli.process import freeze_memory, share_interpreter
 from proxy.errors import ConfigError, StorageBroken, StorageError
+from proxy.heartbeat import beat
 from proxy.mapping.plugins import load_plugins
 from proxy.observe.logs import configure_logs
 from proxy.worker import DISK_FAILED, READY, Start
@@ -42,6 +43,7 @@ def main() -> int:
 
 async def _run(start: Start) -> int:
     loop = asyncio.get_running_loop()
+    beating = asyncio.create_task(beat(start.worker.heartbeat))
     try:
         plugins = load_plugins(start.config, start.base)
         app = App(start.config, start.base, plugins, sandbox=start.sandbox, worker=start.worker)
@@ -56,6 +58,7 @@ async def _run(start: Start) -> int:
         return 1
     start.worker.say(READY)
     await app.serve()
+    beating.cancel()
     return 0
 
 

@@ -31,9 +31,13 @@ class App(Generic[T]):
     def sending(self) -> int:
         return self.in_flight[False] + self.in_flight[True]
 
-    def limit(self, now: float, most: int) -> int:
+    @property
+    def has_ready(self) -> bool:
+        return bool(self.ready[False] or self.ready[True])
+
+    def limit(self, most: int) -> int:
         """How many may be in flight, of `most`."""
-        return min(most, self.control.most(now))
+        return min(most, self.control.most)
 
     def next(self, most: int, settings: Delivery) -> bool | None:
         """Whether a bulk event is next (True) or a live one; None if none may be sent.
@@ -80,22 +84,22 @@ class Apps(Generic[T]):
             self._apps[name] = App(name, Control(self._settings, self._chance))
         return self._apps[name]
 
-    def most(self, app: App[T], now: float) -> int:
+    def most(self, app: App[T]) -> int:
         """How many may be in flight to an app, those that are included."""
         total = self._settings.max_concurrency
         own = max(1, total // (2 * len(self._apps)))
         shared = max(0, total - own * len(self._apps))
         taken = sum(max(0, other.sending - own) for other in self if other is not app)
-        return app.limit(now, own + max(0, shared - taken))
+        return app.limit(own + max(0, shared - taken))
 
     def picks(self, now: float) -> Iterator[tuple[App[T], T]]:
         """What to send now, one of each app in turn; each counts as in flight from then on, and its
         first request as begun.
         """
-        busy = [app for app in self if app.ready[False] or app.ready[True]]
+        busy = [app for app in self if app.has_ready]
         while busy:
             for app in list(busy):
-                most = self.most(app, now)
+                most = self.most(app)
                 kind = app.next(most, self._settings) if app.sending < most else None
                 if kind is None or not app.control.allows(now):
                     busy.remove(app)

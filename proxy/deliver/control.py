@@ -12,6 +12,7 @@ from proxy.config import Delivery
 from proxy.deliver.breaker import Breaker
 from proxy.deliver.concurrency import AdaptiveLimit, Verdict
 from proxy.deliver.rate import RateLimit
+from proxy.spool.base import Pause
 from proxy.states import Outcome
 
 #: The longest that an app which was down is left alone: a probe costs little.
@@ -30,32 +31,46 @@ class Control:
         )
         self._breaker = Breaker(settings.retry_base_seconds, longest, chance)
         self._rate = RateLimit()
-        self._probe_at: float | None = None
+        self._pause: Pause | None = None
+        self._may_probe = False
         self._delivered = self._retried = self._refused = 0
-        self.paused: str | None = None
 
-    def most(self, now: float) -> int:
+    @property
+    def paused(self) -> str | None:
+        """Why nothing but probes is sent, None if that is not so."""
+        return self._pause.reason if self._pause else None
+
+    @property
+    def most(self) -> int:
         """How many requests may be in flight."""
-        if self._probe_at is not None:
-            # A clock that was set back must not make the wait longer.
-            self._probe_at = min(self._probe_at, now + self._settings.retry_max_seconds)
-            return 1 if now >= self._probe_at else 0
-        if self._breaker.state == "closed":
-            return self._limit.limit
-        return 1
+        probes_only = self._pause is not None or self._breaker.state != "closed"
+        return 1 if probes_only else self._limit.limit
 
     def allows(self, now: float) -> bool:
         """Whether one more request may begin now, `most` aside."""
+        return (self._pause is None or self._may_probe) and self._could_send(now)
+
+    def probe_is_due(self, now: float) -> bool:
+        """Whether a probe of an app that is paused could be sent now, if this worker may."""
+        if self._pause is None or self._may_probe:
+            return False
+        # A clock that was set back must not make the wait longer.
+        latest = now + self._settings.retry_max_seconds
+        return not now < self._pause.probe_at <= latest and self._could_send(now)
+
+    def _could_send(self, now: float) -> bool:
         return self._rate.may_send(now) and self._breaker.allows(now)
 
     def next_at(self, now: float) -> float | None:
         """When more may be allowed than at `now` (epoch seconds), None if time alone changes
         nothing.
         """
-        moments = (self._probe_at, self._breaker.opens_at, self._rate.next_at(now))
+        probe_at = self._pause.probe_at if self._pause else None
+        moments = (probe_at, self._breaker.opens_at, self._rate.next_at(now))
         return min((at for at in moments if at is not None and at > now), default=None)
 
     def begun(self, now: float) -> None:
+        self._may_probe = False
         self._breaker.begun()
         self._rate.sent(now)
         self._limit.sent(now)
@@ -76,12 +91,14 @@ class Control:
         self._retried += outcome.kind == "retry"
         self._refused += outcome.kind in ("refused", "misconfigured")
 
-    def pause(self, reason: str, now: float) -> None:
-        """Nothing but one probe, after a while: the app's settings are refused."""
-        self.paused, self._probe_at = reason, now + self._settings.retry_max_seconds
+    def heed(self, pause: Pause | None) -> None:
+        """While there is a pause nothing is sent but what `allow_probe` allows."""
+        self._pause = pause
+        self._may_probe = self._may_probe and pause is not None
 
-    def resume(self) -> None:
-        self.paused = self._probe_at = None
+    def allow_probe(self) -> None:
+        """One request may be sent to an app that is paused."""
+        self._may_probe = True
 
     def state(self, app: str, in_flight: int, ready: int) -> AppState:
         """For those who look on."""

@@ -18,6 +18,7 @@ from proxy.deliver.attempt import Attempt
 from proxy.deliver.backoff import next_wait
 from proxy.deliver.delivery import Delivery
 from proxy.deliver.prepared import Observers, Prepared
+from proxy.deliver.probes import Probes
 from proxy.deliver.transport import Transport
 from proxy.errors import StorageError
 from proxy.event import Event
@@ -57,6 +58,7 @@ class Forwarder:
         self._chance = chance
         self._occasionally = Occasionally()
         self._apps: Apps[Delivery] = Apps(apps, settings, chance)
+        self._probes = Probes(spool.pauses, self._apps, settings, clock)
         #: The apps that a lane's events turned out to be for, the last seen last.
         self._serves: dict[int, dict[str, None]] = {}
         self._sending: set[asyncio.Task[None]] = set()
@@ -118,18 +120,17 @@ class Forwarder:
         """Gets some events ready, and says whether there may be more."""
         if self._stopping or len(self._settling) >= MAX_SETTLING:
             return False
-        now = self._clock.now()
         leased = self._spool.lease_parked("", SLICE)
         for app in self._apps:
-            room = app.room(bulk=False, most=self._most(app, now))
-            room += app.room(bulk=True, most=self._most(app, now))
+            room = app.room(bulk=False, most=self._most(app))
+            room += app.room(bulk=True, most=self._most(app))
             # Half of it, so that neither old nor new events keep the others waiting.
             leased += self._spool.lease_parked(app.name, (room + 1) // 2)
         for each in leased:
             self._take(each, has_room=True)
         found = len(leased)
         for lane in self._lanes_in_turn():
-            fresh = self._spool.lease(lane, self._wanted(lane, now))
+            fresh = self._spool.lease(lane, self._wanted(lane))
             for each in fresh:
                 self._take(each)
             if fresh:
@@ -141,7 +142,7 @@ class Forwarder:
         """Live ones first, of these the one that waits longest: several may serve one app."""
         return sorted(self._spool.lanes(), key=lambda lane: (lane.bulk, self._last.get(lane.id, 0)))
 
-    def _wanted(self, lane: Lane, now: float) -> int:
+    def _wanted(self, lane: Lane) -> int:
         """How many events a lane may hand out: as many as its apps have room for. An event that
         turns out to be for another app than these is parked for it, if that has none.
         """
@@ -149,11 +150,11 @@ class Forwarder:
         if not served:
             return SLICE
         apps = [self._apps.get(name) for name in served]
-        rooms = (app.room(bulk=lane.bulk, most=self._most(app, now)) for app in apps)
+        rooms = (app.room(bulk=lane.bulk, most=self._most(app)) for app in apps)
         return min(SLICE, sum(room for room in rooms if room > 0))
 
-    def _most(self, app: App[Delivery], now: float) -> int:
-        return app.limit(now, self._settings.max_concurrency)
+    def _most(self, app: App[Delivery]) -> int:
+        return app.limit(self._settings.max_concurrency)
 
     def _take(self, leased: Leased, *, has_room: bool = False) -> None:
         prepared = self._prepare(leased.event)
@@ -187,7 +188,7 @@ class Forwarder:
             del served[next(iter(served))]
         app = self._apps.get(delivery.app)
         now = self._clock.now()
-        if has_room or app.room(bulk=delivery.bulk, most=self._most(app, now)) > 0:
+        if has_room or app.room(bulk=delivery.bulk, most=self._most(app)) > 0:
             app.ready[delivery.bulk].append(delivery)
             return
         parked = delivery.parked(now, leased.attempts, leased.first_attempt_at)
@@ -196,8 +197,12 @@ class Forwarder:
     # Sending
 
     def _send_ready(self) -> None:
-        for app, delivery in self._apps.picks(self._clock.now()):
-            self._soon(self._sending, partial(self._send, app, delivery))
+        now = self._clock.now()
+        for claim in self._probes.claims(now):
+            self._soon(self._settling, claim)
+        for app, delivery in self._apps.picks(now):
+            is_probe = app.control.paused is not None  # nothing else is picked then
+            self._soon(self._sending, partial(self._send, app, delivery, is_probe=is_probe))
 
     def _soon(
         self, tasks: set[asyncio.Task[None]], work: Callable[[], Coroutine[Any, Any, None]]
@@ -217,12 +222,14 @@ class Forwarder:
         tasks.add(task)
         task.add_done_callback(ended)
 
-    async def _send(self, app: App[Delivery], delivery: Delivery) -> None:
+    async def _send(self, app: App[Delivery], delivery: Delivery, *, is_probe: bool) -> None:
         """Sends what a delivery has for one app."""
         try:
             begun = True  # by the pick
             while (planned := delivery.next) is not None and delivery.app == app.name:
                 if not begun:
+                    if self._probes.paused(app):
+                        break
                     app.control.begun(self._clock.now())
                 begun = False
                 outcome = await self._attempt(app.control, delivery, planned)
@@ -230,14 +237,12 @@ class Forwarder:
                     await self._pause(app, delivery, outcome)
                     return
                 if outcome.kind == "retry":
-                    if app.control.paused:  # nothing learnt
-                        app.control.pause(app.control.paused, self._clock.now())
                     await self._wait(delivery, planned, outcome)
                     return
-                if app.control.paused:
-                    app.control.resume()
-                    _log.info("app_resumed", app=app.name)
                 delivery.answered(outcome)
+                if is_probe:
+                    self._probes.resume(app)
+                    is_probe = False
             if delivery.next is None:
                 await self._settle(delivery.leased, delivery.prepared, delivery.settlement())
         finally:
@@ -251,9 +256,8 @@ class Forwarder:
         """
         mend = "check the app id, the URL and the keys of this source; its events are kept"
         self._say("kochava_refuses_this_app", delivery.leased, reason=outcome.reason, mend=mend)
-        now = self._clock.now()
-        app.control.pause(outcome.reason, now)
-        parked = delivery.parked(now, delivery.leased.attempts, None)
+        self._probes.pause(app, outcome.reason)
+        parked = delivery.parked(self._clock.now(), delivery.leased.attempts, None)
         await self._spool.park(delivery.leased, parked)
 
     async def _wait(self, delivery: Delivery, planned: Planned, outcome: Outcome) -> None:

@@ -82,6 +82,15 @@ class Parked(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """That an app's settings are refused, why, and when the next probe of it is due (epoch
+    seconds).
+    """
+
+    reason: str
+    probe_at: float
+
+
 class Counts(msgspec.Struct, kw_only=True):
     """The ledger of one source."""
 
@@ -104,8 +113,38 @@ class Usage(msgspec.Struct, frozen=True):
     oldest_received_at: float | None
 
 
+class Pauses(Protocol):
+    """The apps that are sent nothing but probes, the same for all who deliver from a queue.
+
+    They outlast a restart, which makes all probes due. A pause whose probe is due while nothing is
+    parked for the app is forgotten.
+    """
+
+    def all(self) -> Mapping[str, Pause]:
+        """By app, as far as it is known here: what others do becomes known within a second or so,
+        and is news.
+        """
+
+    def pause(self, app: str, reason: str, probe_at: float) -> None:
+        """Known here at once, and to the others soon. The probe of an app that is paused already
+        stays when it was.
+        """
+
+    async def claim_probe(self, app: str, next_at: float) -> bool:
+        """Whether it is for the caller to send the probe that is due: of all who claim it one may.
+        The next one is due at `next_at` (epoch seconds).
+        """
+
+    def resume(self, app: str) -> None:
+        """Known here at once, and to the others soon."""
+
+
 class Spool(Protocol):
     """What receiving and delivering ask of the queue."""
+
+    @property
+    def pauses(self) -> Pauses:
+        """Of the apps that its events are for."""
 
     async def append(
         self, source: str, events: Sequence[Event], rejected: Mapping[str, int]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.spool import dedup, ledger, purpose
+from proxy.spool import dedup, ledger, pauses, purpose
 
 SCHEMA: Final = (
     """
@@ -69,4 +69,5 @@ CREATE TABLE IF NOT EXISTS dead (
     + ledger.SCHEMA
     + dedup.SCHEMA
     + purpose.SCHEMA
+    + pauses.SCHEMA
 )

@@ -17,6 +17,7 @@ from proxy.spool.appending import Appender
 from proxy.spool.base import Lane, Leased, Parked, Part, Usage
 from proxy.spool.lanes import Cursor, Lanes
 from proxy.spool.parking import Parking
+from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
 
 SCAN: Final = 200  # events read at a time
@@ -50,6 +51,7 @@ class SqliteSpool:
         self._database = database
         self._appender = Appender(database, clock, dedup_seconds, bulk_age_seconds)
         self._parking = Parking(database, clock, part, self._tell)
+        self.pauses = SqlitePauses(database, clock, part, wake, self._tell)
         self._part = part
         self._wake = wake
         self._max_followers = max_followers
@@ -91,6 +93,7 @@ class SqliteSpool:
         back. To be called about once a second.
         """
         self._parking.look_at_clock()
+        self.pauses.look()
         newest = self._database.read("SELECT max(seq) FROM sqlite_sequence")[0][0] or 0
         if newest > self._newest:
             self._newest = newest
@@ -100,6 +103,7 @@ class SqliteSpool:
         """Another process has written, it is not said what."""
         self._lanes.look_again()
         self._parking.look_again()
+        self.pauses.look()
         self._tell()
 
     def _tell(self) -> None:

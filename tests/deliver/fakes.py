@@ -22,7 +22,7 @@ from proxy.kochava import KochavaRequest, Request, SegmentTrack
 from proxy.placing import device_hash
 from proxy.segment import Message, Postback
 from proxy.spool import ledger, schema
-from proxy.spool.base import Counts
+from proxy.spool.base import Counts, Part
 from proxy.spool.letters import DeadLetter, Which, read_letters
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Decision, Deliver, Outcome, Outgoing, Planned, Settlement
@@ -103,12 +103,20 @@ class Bench:
     request whose event name is the message id.
     """
 
-    def __init__(self, path: Path, transport: Transport, **settings: Any) -> None:
-        self.clock = FakeClock()
+    def __init__(
+        self,
+        database: Database,
+        transport: Transport,
+        clock: FakeClock,
+        part: Part = Part(),  # noqa: B008  frozen
+        wake: Callable[[int], None] = lambda _: None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock
         self.watcher = Watcher()
         self.decisions: dict[str, Decision] = {}
-        self.database = Database(path, (schema.SCHEMA,))
-        self.spool = SqliteSpool(self.database, self.clock, 0)
+        self.database = database
+        self.spool = SqliteSpool(database, clock, 0, part=part, wake=wake)
         self.forwarder = Forwarder(
             self.spool,
             self._prepare,
@@ -124,6 +132,11 @@ class Bench:
         id_ = event.message_id
         decision = self.decisions.get(id_) or Deliver((planned(f"device-of-{id_}", id_),))
         return Prepared(decode_event(event), decision)
+
+    async def end(self) -> None:
+        await self.forwarder.stop(0.1)
+        with suppress(asyncio.CancelledError):
+            await self.running
 
     async def add(self, *ids: str, source: str = "acme") -> None:
         events = [msgspec.structs.replace(self._event(id_), source=source) for id_ in ids]
@@ -171,14 +184,36 @@ class Bench:
 
 @asynccontextmanager
 async def bench(tmp_path: Path, transport: Transport, **settings: Any) -> AsyncIterator[Bench]:
-    made = Bench(tmp_path / "spool.db", transport, **settings)
+    database = Database(tmp_path / "spool.db", (schema.SCHEMA,))
+    made = Bench(database, transport, FakeClock(), **settings)
     try:
         yield made
     finally:
-        await made.forwarder.stop(0.1)
-        with suppress(asyncio.CancelledError):
-            await made.running
-        await made.database.close()
+        await made.end()
+        await database.close()
+
+
+@asynccontextmanager
+async def benches(
+    tmp_path: Path, count: int, transport: Transport, **settings: Any
+) -> AsyncIterator[list[Bench]]:
+    """As so many workers on one file, each with its own devices."""
+    database, clock = Database(tmp_path / "spool.db", (schema.SCHEMA,)), FakeClock()
+    made: list[Bench] = []
+
+    def wake(worker: int) -> None:
+        made[worker].spool.heard()
+
+    made += (
+        Bench(database, transport, clock, Part(worker, count), wake, **settings)
+        for worker in range(count)
+    )
+    try:
+        yield made
+    finally:
+        for each in made:
+            await each.end()
+        await database.close()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

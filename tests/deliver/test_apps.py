@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.deliver.apps import Apps
+from proxy.spool.base import Pause
 from tests.support import NOW, FixedChance, make_config
+
+PAUSE = Pause("status_401", NOW + 300)
 
 
 def apps(*names: str, **settings: float) -> Apps[str]:
@@ -45,16 +48,17 @@ def test_a_slow_app_leaves_each_other_its_own_part() -> None:
         assert picked(made)[name, "live"] >= 3  # 20 // (2 * 3)
 
 
-def test_a_paused_app_holds_back_all_but_one_probe_when_it_is_time() -> None:
+def test_a_paused_app_holds_back_all_but_a_probe_that_was_allowed() -> None:
     made = apps("a", "b")
     fill(made, "a", 5)
     fill(made, "b", 5)
-    made.get("a").control.pause("status_401", NOW)
+    made.get("a").control.heed(PAUSE)
     assert picked(made) == {("b", "live"): 5}
-    assert picked(made, NOW + 299) == {}
+    assert picked(made, NOW + 300) == {}
+    made.get("a").control.allow_probe()
     assert picked(made, NOW + 300) == {("a", "live"): 1}
     assert picked(made, NOW + 300) == {}
-    made.get("a").control.resume()
+    made.get("a").control.heed(None)
     assert picked(made, NOW + 300) == {("a", "live"): 4}
 
 
@@ -98,9 +102,9 @@ def test_there_are_never_more_in_flight_than_allowed_and_no_app_starves(
         if what in ("ready", "bulk"):
             app.ready[what == "bulk"].extend("x" for _ in range(number))
         elif what == "pause":
-            app.control.pause("status_401", NOW)
+            app.control.heed(PAUSE)
         elif what == "resume":
-            app.control.resume()
+            app.control.heed(None)
         else:
             for kind, flying in app.in_flight.items():
                 app.in_flight[kind] = max(0, flying - number)

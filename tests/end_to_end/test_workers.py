@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
+from proxy.database import open_for_reading
+from proxy.observe.published import read_states
 from tests.end_to_end.load import Load, sending
-from tests.end_to_end.processes import Proxy, Sink, running, serving, write_config
+from tests.end_to_end.processes import (
+    SUCCESS,
+    Proxy,
+    Sink,
+    running,
+    serving,
+    until,
+    write_config,
+)
 
 WORKERS = 3
 
@@ -107,6 +119,62 @@ async def test_a_message_sent_to_every_worker_is_taken_once(tmp_path: Path) -> N
         assert (counts["received"], counts["duplicate"]) == (times, times - 1)
         assert counts["delivered"] == 1
         assert await proxy.end() == 0
+
+
+async def test_all_workers_together_probe_a_refused_app_once_in_each_interval(
+    tmp_path: Path,
+) -> None:
+    interval, probes, devices = 0.4, 10, 24
+    sink, arrived = Sink(), list[float]()
+
+    def refuse(_: dict[str, Any]) -> tuple[int, bytes]:
+        arrived.append(time.monotonic())
+        return 401, b""
+
+    sink.answer = refuse
+    delivery = {"retry_base_seconds": 0.05, "retry_max_seconds": interval}
+    async with serving(sink) as kochava, aiohttp.ClientSession() as session:
+        config = write_config(
+            tmp_path, kochava.url, server={"port": 0, "workers": WORKERS}, delivery=delivery
+        )
+        async with running(config) as proxy:
+
+            async def post(*ids: str) -> None:
+                batch = {"writeKey": "wk_acme", "batch": [_tracked(id_) for id_ in ids]}
+                async with session.post(f"{proxy.url}/v1/batch", json=batch) as answer:
+                    assert answer.status == 200
+
+            await post("0-first")
+            await until(lambda: _paused_in(proxy) == WORKERS)
+            await post(*(f"{device}-{turn}" for turn in "abc" for device in range(devices)))
+            before = len(arrived)
+            await until(lambda: len(arrived) >= before + probes)
+            seconds = arrived[-1] - arrived[before]
+            # Three in each interval would be one of each worker.
+            assert len(arrived) - before <= 1.5 * seconds / interval + 2
+
+            sink.answer = lambda _: (200, SUCCESS)
+            await proxy.settles()
+            assert proxy.logged("app_resumed")
+            delivered = [request.id for request in sink.requests if request.success]
+            assert len(delivered) == 1 + 3 * devices
+            for device in range(devices):
+                mine = [id_.partition("-")[2] for id_ in delivered if id_.startswith(f"{device}-")]
+                assert mine == ["first"] * (device == 0) + ["a", "b", "c"]
+            assert await proxy.end() == 0
+
+
+def _tracked(id_: str) -> dict[str, Any]:
+    """Of the device that stands in its id."""
+    device = f"device-{id_.partition('-')[0]}"
+    return {"type": "track", "event": "Tested", "anonymousId": device, "properties": {"id": id_}}
+
+
+def _paused_in(proxy: Proxy) -> int:
+    """How many workers say that the app is paused."""
+    with contextlib.closing(open_for_reading(proxy.config.parent / "data" / "spool.db")) as file:
+        states = read_states(lambda *query: list(file.execute(*query)), time.time())
+    return sum(app.paused == "status_401" for state in states for app in state.apps)
 
 
 async def test_a_sandbox_serves_all_workers(tmp_path: Path) -> None:
