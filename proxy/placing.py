@@ -7,6 +7,7 @@ so that order and urgency are the same after a restart and in every worker.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from proxy.decode import UNREADABLE, Wire, merge, parse_time, read_wire
 from proxy.device import device_id, section
 from proxy.errors import Refused
 from proxy.event import Event, Facts
+from proxy.postback import ids_of, read_fields, spellings
+from proxy.segment import Postback
 
 _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
@@ -60,6 +63,12 @@ def place(source: str, wire: Wire, context: dict[str, Any]) -> Place:
 
 def place_event(event: Event) -> Place:
     """As `place`, for an event that is stored; one that nobody can read is ordered with such."""
+    if event.type == Postback.type:
+        try:
+            fields = read_fields(event.raw, spellings({}))
+        except UNREADABLE:
+            fields = {}
+        return place_postback(event.source, event.message_id, fields)
     try:
         wire = read_wire(event.raw, event.type, deletions=True)
         outer = _facts.decode(event.facts).context
@@ -67,6 +76,15 @@ def place_event(event: Event) -> Place:
     except (Refused, *UNREADABLE):
         return Place(0, None, of_person=False, computed=False, happened_at=None)
     return place(event.source, wire, merge(context, wire.context or {}))
+
+
+def place_postback(source: str, message_id: str, fields: Mapping[str, str]) -> Place:
+    """The place of a postback from Kochava: an order of its own, so that one that waits for its
+    user holds back none of the device's events.
+    """
+    own_id = next(iter(ids_of(fields)), message_id)
+    device = device_hash(source, f"postback\0{own_id}")
+    return Place(device, None, of_person=False, computed=False, happened_at=None)
 
 
 def device_hash(source: str, id_: str) -> int:
