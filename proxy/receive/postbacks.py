@@ -58,7 +58,7 @@ class PostbackApi:
             raise RequestRefused(404, "not_found", "there is no such postback")
         door = self._door
         body = await door.body(request, MAX_MESSAGE)
-        given = {**_of_form(request.rel_url.raw_query_string), **_of_body(body)}
+        given = {**read_form(request.rel_url.raw_query_string), **read_parameters(body)}
         event = self._event(source, given, door.clock.now())
         await door.keep_always(source, Intake((event,), {}))
         return success()
@@ -77,13 +77,19 @@ class PostbackApi:
         return Event(source, message_id, Postback.type, now, b"{}", raw, **placed)
 
 
-def _of_body(body: bytes) -> dict[str, str]:
-    """By what it looks like: whoever fills in a template may not set its type as well."""
+def read_parameters(body: bytes) -> dict[str, str]:
+    """The parameters in a body, by what it looks like: whoever writes a template may not set its
+    type as well.
+
+    Raises:
+        RequestRefused: 400, this is neither a form nor a JSON object, or holds too much.
+
+    """
     # Rather with a mark in a campaign's name than not at all.
     text = body.decode("utf-8-sig", "replace").strip()
     if text.startswith("{"):
         return _of_json(text.encode())
-    given = _of_form(text)
+    given = read_form(text)
     if any(map(_NO_NAME.search, given)) or (text and "=" not in text):
         raise RequestRefused(400, "bad_request", "the body is neither a form nor a JSON object")
     return given
@@ -106,9 +112,14 @@ def _as_text(value: bytes) -> str | None:
     return None if value == b"null" else value.decode()
 
 
-def _of_form(text: str) -> dict[str, str]:
-    """Of parameters that contradict each other the first counts."""
-    # The path of a request is read so that bytes that are no UTF-8 become half surrogates.
+def read_form(text: str) -> dict[str, str]:
+    """The parameters in a query or form; of those that contradict each other the first counts.
+
+    Raises:
+        RequestRefused: 400, there are too many.
+
+    """
+    # Bytes of a URL that are no UTF-8 come as half surrogates, which no JSON can hold.
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     _check_number(text.count("&") + 1)
     given: dict[str, str] = {}
