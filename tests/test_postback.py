@@ -20,7 +20,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 telling = text.map(str.strip).filter(lambda value: value and "{" not in value)
 
 
-def read(names: dict[str, str] = OURS, **given: str) -> dict[str, str]:
+def read(names: dict[str, str] = OURS, /, **given: str) -> dict[str, str]:
     return read_fields(msgspec.json.encode(given), names)
 
 
