@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,13 +12,14 @@ import msgspec
 import pytest
 
 from proxy.config import Postbacks
+from proxy.mapping.plugins import load_plugins
 from proxy.postback import IDS, NAMES, read_fields, spellings
 from proxy.receive import postbacks
 from proxy.receive.intake import MAX_MESSAGE
 from proxy.receive.postbacks import read_form
 from proxy.segment import Identity
 from tests.docs.documents import ROOT, Block, blocks, rows
-from tests.plugins.cases import map_postback
+from tests.plugins.cases import Result, map_postback
 from tests.support import make_config
 
 PAGE = ROOT / "docs" / "postbacks.md"
@@ -39,10 +39,15 @@ def given_by(url: str) -> dict[str, str]:
     return read_form(urlsplit(url).query)
 
 
+def become(given: dict[str, str], identity: Identity | None = None, **tables: Any) -> Result:
+    config = make_config(**tables)
+    return map_postback(config, load_plugins(config, ROOT / "nowhere"), given, identity)
+
+
 def mapped(
     given: dict[str, str], identity: Identity | None = None, **tables: Any
 ) -> dict[str, Any]:
-    result = map_postback(make_config(**tables), given, identity, Path())
+    result = become(given, identity, **tables)
     assert result.outcome == "deliver", result
     body: dict[str, Any] = result.requests[0]["body"]
     return body
@@ -129,7 +134,7 @@ def test_the_settings_shown_are_those_of_the_mapping(setting: str) -> None:
     tables = tomllib.loads(on_the_page("toml", setting).text)
     track = mapped({"adid": "a-1", "network": "n"}, **tables)
     assert ("campaign" in track["context"]) == (setting == "context_campaign = true")
-    organic = map_postback(make_config(**tables), {"adid": "a-1"}, None, Path())
+    organic = become({"adid": "a-1"}, **tables)
     assert organic.reason == ("organic" if setting == "organic = false" else "")
 
 

@@ -37,7 +37,7 @@ from proxy.errors import Filtered
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
 from proxy.kochava import SegmentTrack
-from proxy.mapping.plugins import load_plugins
+from proxy.mapping.plugins import Plugins, load_plugins
 from proxy.pipeline import Pipeline
 from proxy.postback import read_fields, spellings
 from proxy.receive.intake import Intake, new_message_id, read_batch, take_batch
@@ -101,7 +101,7 @@ def map_golden(golden: Golden, base: Path = FOLDER) -> Result:
     """Through the door and the pipeline, as in delivery; `base` may hold a drop-in folder."""
     config = make_config(golden.source, **golden.config)
     if golden.postback:
-        return map_postback(config, golden.postback, golden.identity, base)
+        return map_postback(config, load_plugins(config, base), golden.postback, golden.identity)
     pipeline = make_pipeline(config, base)
     for earlier in golden.before:
         pipeline.prepare(_event(_take(earlier, {}, None)))
@@ -112,7 +112,7 @@ def map_golden(golden: Golden, base: Path = FOLDER) -> Result:
 
 
 def map_postback(
-    config: Config, given: dict[str, str], identity: Identity | None, base: Path = FOLDER
+    config: Config, plugins: Plugins, given: dict[str, str], identity: Identity | None
 ) -> Result:
     """Through the plugins alone: what becomes of their answer does not depend on the mapping."""
     names = spellings(config.postbacks.parameters)
@@ -123,9 +123,7 @@ def map_postback(
     )
     source = config.sources[0].public()
     try:
-        track = load_plugins(config, base).hook.map_postback(
-            postback=postback, source=source, identity=identity
-        )
+        track = plugins.hook.map_postback(postback=postback, source=source, identity=identity)
     except Filtered as filtered:
         return Result("filtered", filtered.reason, [])
     if track is None:
