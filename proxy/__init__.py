@@ -4,10 +4,12 @@ This is what plugin authors import; docs/writing-plugins.md shows how. The way a
 through the other modules starts in `proxy/app.py`.
 """
 
+from proxy.decode import parse_time
 from proxy.device import Device, read_device, section, text
 from proxy.errors import ConfigError, Filtered
 from proxy.kochava import IdentityLink, KochavaRequest, SegmentTrack
 from proxy.mapping.hookspecs import hookimpl
+from proxy.postback import ids_of, is_install
 from proxy.segment import (
     Alias,
     Campaign,
@@ -59,6 +61,9 @@ __all__ = [
     "event_request",
     "flatten",
     "hookimpl",
+    "ids_of",
+    "is_install",
+    "parse_time",
     "read_device",
     "section",
     "snake_case",

@@ -36,6 +36,7 @@ from proxy.receive import health, openapi
 from proxy.receive.browser import MAX_LINE, BrowserApi, allow_origins
 from proxy.receive.door import Door
 from proxy.receive.listener import IDLE_SECONDS, Listener
+from proxy.receive.postbacks import PostbackApi
 from proxy.receive.protocol import Runner
 from proxy.receive.settings import SettingsApi
 from proxy.receive.tracking import TrackingApi, answer_in_json
@@ -273,6 +274,7 @@ def build_runner(
     BrowserApi(door).add_routes(app)
     SettingsApi(door, config.server.public_url).add_routes(app)
     WebhookApi(door, config).add_routes(app)
+    PostbackApi(door, config).add_routes(app)
     openapi.add_routes(app)
     health.add_routes(app, not_ready, states)
     return Runner(

@@ -9,7 +9,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from proxy.config import Config, SourceConfig
+from proxy.config import Config, Postbacks, SourceConfig
 from proxy.errors import Problem
 
 _IN_A_PATH: Final = re.compile(r"[\w-][\w.~-]*", re.ASCII)
@@ -54,6 +54,7 @@ def find_problems(config: Config, file: str) -> list[Problem]:
         except ValueError:
             mend = 'write an address or a network, such as "10.0.0.0/8"'
             problem(f"server.trusted_proxies[{index}]", f"{network!r} is neither", mend)
+    _postbacks(config.postbacks, problem)
     _not_yet(config, problem)
     _sources(config.sources, problem)
     return problems
@@ -67,6 +68,23 @@ def _is_url(text: str) -> bool:
         return False
 
 
+def _postbacks(postbacks: Postbacks, problem: Any) -> None:
+    if postbacks.user_hold_seconds > postbacks.hold_seconds:
+        problem(
+            "postbacks.user_hold_seconds",
+            "is greater than postbacks.hold_seconds",
+            "the wait for a user is a part of the whole wait",
+        )
+    given: dict[str, str] = {}
+    for name, spellings in postbacks.parameters.items():
+        for spelling in (spellings,) if isinstance(spellings, str) else spellings:
+            first = given.setdefault(spelling, name)
+            if first != name:
+                what = f"{spelling!r} is given to {first} already"
+                mend = "a parameter means one thing: take it out of one of them"
+                problem(f"postbacks.parameters.{name}", what, mend)
+
+
 def _not_yet(config: Config, problem: Any) -> None:
     """Parts of the file that this version does not stand behind: refused, never ignored."""
     later = {
@@ -77,8 +95,6 @@ def _not_yet(config: Config, problem: Any) -> None:
             "leave it empty: there is no page to protect yet",
         ),
     }
-    for index, source in enumerate(config.sources):
-        later[f"sources[{index}].postback_token"] = (bool(source.postback_token), "leave it empty")
     for key, (used, mend) in later.items():
         if used:
             problem(key, "is not available in this version", mend)
@@ -102,6 +118,7 @@ def _sources(sources: tuple[SourceConfig, ...], problem: Any) -> None:
     _unique("name", [(source.name,) for source in sources], problem)
     _unique("write_key", [source.write_keys for source in sources], problem)
     _unique("webhook_token", [(source.webhook_token,) for source in sources], problem)
+    _unique("postback_token", [(source.postback_token,) for source in sources], problem)
     for index, source in enumerate(sources):
         place = f"sources[{index}]"
         if not source.write_keys:
@@ -109,12 +126,17 @@ def _sources(sources: tuple[SourceConfig, ...], problem: Any) -> None:
         if any(key != key.strip() or ":" in key for key in source.write_keys):
             mend = "write the key alone: HTTP's Basic authentication cannot carry these"
             problem(f"{place}.write_key", "has a colon, or space around it", mend)
-        if source.webhook_token and not _IN_A_PATH.fullmatch(source.webhook_token):
-            mend = "it is part of a URL: write letters and digits, as from openssl rand -hex 24"
-            problem(f"{place}.webhook_token", "has other characters than a path may have", mend)
+        for key in ("webhook_token", "postback_token"):
+            token = getattr(source, key)
+            if token and not _IN_A_PATH.fullmatch(token):
+                mend = "it is part of a URL: write letters and digits, as from openssl rand -hex 24"
+                problem(f"{place}.{key}", "has other characters than a path may have", mend)
         if source.webhook_secrets and not source.webhook_token:
             mend = "the token is part of the webhook's URL; without it no webhook is taken"
             problem(f"{place}.webhook_token", "is empty while webhook_secret is set", mend)
+        if source.postback_token and not source.segment_write_key:
+            mend = "write the key of the Segment source that postbacks are sent to"
+            problem(f"{place}.segment_write_key", "is empty while postback_token is set", mend)
         if bool(source.kochava_api_key) != bool(source.kochava_secret):
             missing = "kochava_secret" if source.kochava_api_key else "kochava_api_key"
             mend = "signing needs both; without both nothing is signed"

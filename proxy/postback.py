@@ -51,20 +51,20 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
 #: What tells devices from each other, the id that this proxy gave Kochava first.
 IDS: Final = ("kochava_device_id", "idfa", "idfv", "adid", "android_id")
 
-INSTALL: Final = "_install"  # Kochava's event name of installs, "Create a Custom Postback"
+#: Kochava's event name of installs ("Create a Custom Postback"), and what people write for it.
+INSTALLS: Final = ("_install", "install")
 
-_MACRO: Final = re.compile(r"\{[^{}]*\}")
-
+_MACRO: Final = re.compile(r"\{[\w.:-]+\}")  # a word in braces, which no JSON is
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def spellings(further: Mapping[str, str | tuple[str, ...]]) -> dict[str, str]:
     """Our name by each spelling; `further` ones are the config's, and come before ours."""
     found: dict[str, str] = {}
-    for name in (*NAMES, *further):
-        own = further.get(name, ())
-        for spelling in (*((own,) if isinstance(own, str) else own), *NAMES.get(name, ())):
-            found.setdefault(spelling, name)
+    for names in (further, NAMES):
+        for name, given in names.items():
+            for spelling in (given,) if isinstance(given, str) else given:
+                found.setdefault(spelling, name)
     return found
 
 
@@ -92,12 +92,17 @@ def ids_of(fields: Mapping[str, str]) -> list[str]:
     return [fields[key] for key in IDS if fields.get(key, "").strip("0-")]
 
 
+def is_install(fields: Mapping[str, str]) -> bool:
+    """Whether a postback speaks of an install, as one without an event's name does."""
+    return fields.get("event_name", INSTALLS[0]).lower() in INSTALLS
+
+
 def postback_id(source: str, fields: Mapping[str, str]) -> str:
     """The same for every repeat of a postback: an install is one of a device, anything else one
     of all that was said.
     """
     ids = ids_of(fields)
-    if ids and fields.get("event_name", INSTALL) == INSTALL:
+    if ids and is_install(fields):
         said = [ids[0].lower()]
     else:
         said = [f"{key}={value}" for key, value in sorted(fields.items())]

@@ -61,8 +61,40 @@ def test_a_webhook_secret_without_a_token_would_never_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize("token", ["a/b", "a b", "a?b", "../x", "é", "a%2Fb"])
-def test_a_webhook_token_that_no_path_could_hold_is_refused(token: str) -> None:
-    assert list(refused({"webhook_token": token})) == ["sources[0].webhook_token"]
+@pytest.mark.parametrize("key", ["webhook_token", "postback_token"])
+def test_a_token_that_no_path_could_hold_is_refused(key: str, token: str) -> None:
+    given = {"segment_write_key": "wk_segment", key: token}
+    assert list(refused(given)) == [f"sources[0].{key}"]
+
+
+def test_a_webhook_and_postbacks_may_have_one_token() -> None:
+    given = {"webhook_token": "t", "postback_token": "t", "segment_write_key": "wk_segment"}
+    source = make_config(given).sources[0]
+    assert source.webhook_token == source.postback_token
+
+
+def test_postbacks_need_to_know_where_to_but_may_be_off() -> None:
+    found = refused({"postback_token": "t"})
+    assert found == {"sources[0].segment_write_key": "is empty while postback_token is set"}
+    assert make_config({"segment_write_key": "wk_segment"}).sources[0].postback_token == ""
+
+
+def test_the_wait_for_a_user_is_within_the_whole_wait() -> None:
+    found = refused(postbacks={"hold_seconds": 20, "user_hold_seconds": 21})
+    assert list(found) == ["postbacks.user_hold_seconds"]
+    make_config(postbacks={"hold_seconds": 0, "user_hold_seconds": 0})
+
+
+def test_a_parameter_of_postbacks_means_one_thing() -> None:
+    parameters = {"network": "partner", "campaign": ["c", "partner"], "tier": "t"}
+    found = refused(postbacks={"parameters": parameters})
+    assert found == {"postbacks.parameters.campaign": "'partner' is given to network already"}
+
+
+def test_a_parameter_of_postbacks_may_be_named_twice_and_take_a_spelling_of_ours() -> None:
+    parameters = {"network": ["partner", "partner", "campaign_name"], "tier": "t"}
+    postbacks = make_config(postbacks={"parameters": parameters}).postbacks
+    assert postbacks.parameters["network"] == ("partner", "partner", "campaign_name")
 
 
 @pytest.mark.parametrize(
@@ -129,16 +161,18 @@ def test_an_app_id_that_names_no_app_is_refused(app_id: object, key: str) -> Non
         ("write_key", ["a", "b"], ["c", "b"]),
         ("write_key", "a", ["b", "a"]),
         ("webhook_token", "a", "a"),
+        ("postback_token", "a", "a"),
     ],
 )
-def test_two_sources_share_no_key_of_a_list_and_no_webhook(
+def test_two_sources_share_no_key_of_a_list_and_no_token(
     key: str, first: object, second: object
 ) -> None:
     """Nobody could say whose message it is."""
     sources = [
-        {"name": name, "write_key": f"wk_{name}", "kochava_app_id": "ko", key: value}
+        {"name": name, "write_key": f"wk_{name}", "kochava_app_id": "ko",
+         "segment_write_key": "wk_segment", key: value}
         for name, value in (("one", first), ("two", second))
-    ]
+    ]  # fmt: skip
     assert refused(sources=sources) == {f"sources[1].{key}": f"is the same as sources[0].{key}"}
 
 
@@ -156,7 +190,6 @@ def test_without_a_source_nothing_can_be_received() -> None:
         ({"spool": {"backend": "nats", "url": "nats://127.0.0.1"}}, "spool.backend"),
         ({"delivery": {"transport": "curl"}}, "delivery.transport"),
         ({"console": {"token": "t"}}, "console.token"),
-        ({"source": {"postback_token": "t"}}, "sources[0].postback_token"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

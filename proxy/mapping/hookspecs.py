@@ -103,9 +103,11 @@ class Hooks:
     def map_postback(
         self, postback: Postback, source: Source, identity: Identity | None
     ) -> SegmentTrack | None:
-        """What an install postback from Kochava becomes at Segment.
+        """What a postback from Kochava becomes at Segment: one `track` call.
 
-        Not called yet: this version receives no postbacks.
+        `identity` is the user of the device, None where earlier messages told of none and
+        `[postbacks]` says to wait no longer. Raise `Filtered("reason")` to leave the postback
+        out; one that no plugin answers, such as an event's, is filtered as "unmapped".
         """
 
     @hookspec

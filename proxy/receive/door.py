@@ -97,7 +97,16 @@ class Door:
             {source: len(each.events) + sum(each.rejected.values()) for source, each in parts}
         )
         for source, intake in parts:
-            await self._spool.append(source, intake.events, intake.rejected)
+            await self.keep_always(source, intake)
+
+    async def keep_always(self, source: str, intake: Intake) -> None:
+        """As `keep`, however fast the source sends.
+
+        Raises:
+            StorageError: it was not kept.
+
+        """
+        await self._spool.append(source, intake.events, intake.rejected)
 
     def room(self) -> None:
         """Returns if there is room for messages that do not come in a body; raises as `read`."""

@@ -10,12 +10,14 @@ import msgspec
 from aiohttp import web
 
 from proxy.decode import MAX_MESSAGE_ID
+from proxy.postback import NAMES
 from proxy.receive.intake import MAX_BATCH, MAX_MESSAGE
 from proxy.receive.tracking import BATCH_PATHS, METRICS_PATH, SINGLE_PATHS
 
 PATH: Final = "/openapi.json"
 
 _JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
 
 
 def _as_json(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +68,10 @@ _BATCH: Final = {
         "integrations": {"type": "object"},
     },
 }
+_POSTBACK: Final = {
+    "type": "object",
+    "properties": {name: {"type": ["string", "number", "boolean", "null"]} for name in NAMES},
+}
 _REFUSAL: Final = {
     "type": "object",
     "required": ["success", "code", "message"],
@@ -98,6 +104,13 @@ def document() -> dict[str, Any]:
     paths["/v1/projects/{key}/settings"] = {"get": settings}
     webhook = _operation("Segment's Webhook destination", body="Anything", path="token")
     paths["/webhooks/segment/{token}"] = dict.fromkeys(("post", "put", "patch"), webhook)
+    what = f"Kochava's postback of an install, at most {MAX_MESSAGE} bytes"
+    paths["/postbacks/kochava/{postback_token}"] = {
+        "get": _operation(what, path="postback_token", query=tuple(NAMES)),
+        "post": _operation(
+            what, body="Postback", types=(_JSON, _FORM), path="postback_token", query=tuple(NAMES)
+        ),
+    }
     for name in ("live", "ready"):
         what = f"Whether this process is {name}"
         paths[f"/health/{name}"] = {"get": _operation(what, answer=_OBJECT, refused=_OBJECT)}
@@ -107,7 +120,13 @@ def document() -> dict[str, Any]:
         "info": {"title": "kochava-proxy", "version": version("kochava-proxy")},
         "paths": paths,
         "components": {
-            "schemas": {"Message": _MESSAGE, "Batch": _BATCH, "Refusal": _REFUSAL, "Anything": {}},
+            "schemas": {
+                "Message": _MESSAGE,
+                "Batch": _BATCH,
+                "Postback": _POSTBACK,
+                "Refusal": _REFUSAL,
+                "Anything": {},
+            },
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic", "description": "The key as user name"},
                 "query": {"type": "apiKey", "in": "query", "name": "writeKey"},
@@ -120,13 +139,16 @@ def _operation(
     summary: str,
     *,
     body: str = "",
+    types: Sequence[str] = (_JSON,),
     path: str = "",
     query: Sequence[str] = (),
     keyed: bool = False,
     answer: Mapping[str, Any] = _SUCCESS,
     refused: Mapping[str, Any] = _REFUSED,
 ) -> dict[str, Any]:
-    """One call. `body` names a schema, `path` and `query` parameters; `keyed` asks for a key."""
+    """One call. `body` names a schema, for content of these `types`; `path` and `query` name
+    parameters; `keyed` asks for a key.
+    """
     operation: dict[str, Any] = {
         "summary": summary,
         "parameters": [
@@ -140,7 +162,8 @@ def _operation(
         },
     }  # fmt: skip
     if body:
-        operation["requestBody"] = {"content": _as_json({"$ref": _ref(body)})}
+        content = {type_: {"schema": {"$ref": _ref(body)}} for type_ in types}
+        operation["requestBody"] = {"content": content}
     if keyed:
         operation["security"] = _KEY
     return operation

@@ -9,7 +9,7 @@ SHIPPED = Path(__file__).parents[2] / "config.toml"
 
 def test_a_good_config_says_what_it_holds(cli: Cli) -> None:
     cli.plugin("vip.py", "@hookimpl\ndef map_group(message): return None\n")
-    assert cli("check").stdout == "config.toml: good; 2 sources, 6 plugins\n"
+    assert cli("check").stdout == "config.toml: good; 2 sources, 7 plugins\n"
 
 
 def test_the_shipped_config_is_good(cli: Cli) -> None:

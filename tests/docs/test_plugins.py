@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy import Identity, Postback
+from proxy import Filtered, Identity, Postback
 from proxy.cli.explain import Explanation, explain_message
 from proxy.config import Config
 from proxy.errors import ConfigError
@@ -221,16 +221,25 @@ def test_a_link_goes_to_the_device_known_of_the_user(
     assert link["data"] == linked
 
 
-def test_a_postback_becomes_install_attributed(tmp_path: Path) -> None:
+def test_the_postback_of_a_purchase_is_mapped_and_installs_are_left_to_the_built_in(
+    tmp_path: Path,
+) -> None:
     _, plugins = load(tmp_path, "postbacks.py")
-    moment = make_message().timestamp
-    postback = Postback(message_id="p-1", received_at=moment, fields={"network": "Acme Ads"})
     source = Source(name="acme", kochava_app_id="koacme")
-    track = plugins.hook.map_postback(
-        postback=postback, source=source, identity=Identity(user_id="u-1")
-    )
-    assert (track.event, track.user_id) == ("Install Attributed", "u-1")
+
+    def mapped(identity: Identity | None, **fields: str) -> Any:
+        postback = Postback(
+            message_id="p-1", received_at=make_message().timestamp, fields={"adid": "a", **fields}
+        )
+        return plugins.hook.map_postback(postback=postback, source=source, identity=identity)
+
+    track = mapped(Identity(user_id="u-1"), event_name="Purchase", network="Acme Ads")
+    assert (track.event, track.user_id) == ("Purchase Attributed", "u-1")
     assert track.properties == {"provider": "Kochava", "network": "Acme Ads"}
+    assert mapped(None, event_name="_install").event == "Install Attributed"
+    assert mapped(None, event_name="Rating") is None
+    with pytest.raises(Filtered, match="purchase_of_nobody"):
+        mapped(None, event_name="Purchase")
 
 
 def test_attempts_are_counted(tmp_path: Path) -> None:

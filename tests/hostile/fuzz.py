@@ -21,7 +21,7 @@ from aiohttp import web
 
 from tests.end_to_end.processes import SUCCESS, Proxy, Sink, command, running, serving, write_config
 from tests.hostile.flood import Report, flooding
-from tests.hostile.requests import CHAOS_KEY, KEY, TOKEN
+from tests.hostile.requests import CHAOS_KEY, KEY, POSTBACK_TOKEN, TOKEN
 from tests.hostile.steady import SteadyClient, SteadyReport
 
 CLIENTS = 4
@@ -54,7 +54,7 @@ class IdSink(Sink):
 
 @asynccontextmanager
 async def besieged(folder: Path) -> AsyncIterator[tuple[Proxy, IdSink]]:
-    """A proxy with two sources, and a Kochava that takes everything.
+    """A proxy with two sources, and a Kochava and a Segment that take everything.
 
     A client's connections are limited to few more than are open at once: were one of those that
     ended still counted, the good ones would soon be turned away.
@@ -62,11 +62,17 @@ async def besieged(folder: Path) -> AsyncIterator[tuple[Proxy, IdSink]]:
     app = {"kochava_app_id": "koacme"}
     sources = [
         {"name": "acme", "write_key": KEY, "webhook_token": TOKEN, **app},
-        {"name": "chaos", "write_key": CHAOS_KEY, **app},
-    ]
+        {"name": "chaos", "write_key": CHAOS_KEY, "postback_token": POSTBACK_TOKEN,
+         "segment_write_key": "wk_segment", **app},
+    ]  # fmt: skip
     server = {"port": 0, "max_connections_per_address": MAX_CONNECTIONS}
     async with serving(IdSink()) as sink:
-        config = write_config(folder, sink.url, sources=sources, server=server)
+        tables: dict[str, Any] = {
+            "segment": {"api_url": f"{sink.url}/v1"},
+            # Nobody here is worth waiting for.
+            "postbacks": {"hold_seconds": 0, "user_hold_seconds": 0},
+        }
+        config = write_config(folder, sink.url, sources=sources, server=server, **tables)
         async with running(config) as proxy:
             assert isinstance(sink, IdSink)
             yield proxy, sink

@@ -18,6 +18,7 @@ from tests.hostile.messages import BODIES, CALLS, VALUES, Messages, good
 KEY: Final = "wk_acme"  # every message that is acknowledged for it is counted here too
 CHAOS_KEY: Final = "wk_chaos"  # for requests of which nobody can say how many messages they hold
 TOKEN: Final = "hook"  # the webhook of the first source
+POSTBACK_TOKEN: Final = "back"  # the postbacks of the second
 
 _BOMB: Final = gzip.compress(bytes(10_000_000), mtime=0)
 _ZIPPED: Final = gzip.compress(good("chaos"), mtime=0)
@@ -70,7 +71,7 @@ class Hostile:
             self._keyed_each: 5, self._pixel: 6, self._jsonp: 6, self._settings: 3,
             self._preflight: 3, self._elsewhere: 3, self._pipelined: 3, self._head: 12,
             self._smuggled: 8, self._chunks: 5, self._cut: 4, self._noise: 4, self._mutant: 14,
-            self._expecting: 2,
+            self._expecting: 2, self._postback: 6,
         }  # fmt: skip
         self._makers = list(makers)
         self._weights = list(makers.values())
@@ -182,6 +183,23 @@ class Hostile:
         target = f"{path}?{self._query()}&writeKey={KEY}&callback={callback}"
         # A query may hold a writeKey of its own in its data, but never another that is known.
         return Attempt("jsonp", wire.request(target, method=b"GET"), messages=1)
+
+    def _postback(self) -> Attempt:
+        token = self._chance.choice((*[POSTBACK_TOKEN] * 4, TOKEN, "", "%FF", "%2F", "x" * 3_000))
+        target = f"/postbacks/kochava/{token}?{self._query()}"
+        if self._chance.random() < 0.5:
+            return Attempt("postback", wire.request(target, method=b"GET"))
+        given = b"&".join(
+            self._pick((b"idfa", b"kochava_id", b"event_name", b"%FF", b"a[b]", b"", b'"', b"\xff"))
+            + b"="
+            + self._pick(VALUES)[:200]
+            for _ in range(self._chance.choice((1, 3, 1_200)))
+        )
+        body = self._pick(
+            (given, self._messages.one(), self._messages.object(), self._pick(BODIES))
+        )
+        kind = self._pick((b"application/json", b"application/x-www-form-urlencoded", b"\xff", b""))
+        return Attempt("postback", wire.request(target, body, b"Content-Type: " + kind))
 
     def _settings(self) -> Attempt:
         key = self._chance.choice(

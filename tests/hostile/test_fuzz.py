@@ -39,4 +39,4 @@ def test_a_seed_names_the_same_requests_for_ever() -> None:
 
 def test_all_kinds_of_requests_come_up() -> None:
     kinds = {attempt.kind for attempt in attempts(1, 1_000)}
-    assert len(kinds) == 19
+    assert len(kinds) == 20

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.hostile.fuzz import besieged
-from tests.hostile.requests import KEY, TOKEN
+from tests.hostile.requests import KEY, POSTBACK_TOKEN, TOKEN
 
 CHECKS = [
     not_a_server_error,
@@ -35,7 +35,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 6  # of each call and each way of generating
-KNOWN = {"key": KEY, "token": TOKEN}  # what the parts of paths have to be, to lead anywhere
+#: What the parts of paths have to be, to lead anywhere.
+KNOWN = {"key": KEY, "token": TOKEN, "postback_token": POSTBACK_TOKEN}
 BASIC = "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()
 
 bounded = hypothesis.settings(

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py"))
 
 #: Hooks that no built-in plugin answers, each for a reason that its docstring gives.
-UNANSWERED = {"map_group", "map_alias", "map_postback", *OBSERVERS}
+UNANSWERED = {"map_group", "map_alias", *OBSERVERS}
 
 
 def test_the_hooks_are_those_of_the_contract() -> None:

@@ -16,8 +16,8 @@ from tests.support import make_config, make_message
 
 SOURCE = make_config().sources[0].public()
 BUILT_IN = [
-    "plugins/filters.py", "plugins/iad_campaign.py", "plugins/identify.py", "plugins/screen.py",
-    "plugins/track.py",
+    "plugins/filters.py", "plugins/iad_campaign.py", "plugins/identify.py", "plugins/postback.py",
+    "plugins/screen.py", "plugins/track.py",
 ]  # fmt: skip
 GROUP = "@hookimpl\ndef map_group(message): return None\n"
 

@@ -1,4 +1,5 @@
-"""Golden files: one mapping rule each, as what a client posts and what Kochava gets.
+"""Golden files: one mapping rule each, as what a client posts and what Kochava gets; or as what
+Kochava posts and what Segment gets.
 
 To add one, drop a file into `golden/` and name it in a row of docs/mapping.md. Its keys:
 
@@ -13,29 +14,41 @@ To add one, drop a file into `golden/` and name it in a row of docs/mapping.md. 
     ip          the address that the connection comes from
     batch       what stands beside the message in its batch (sentAt, context, integrations)
     before      messages of the same source that were delivered earlier
+
+Of a postback, in place of `message`, `requests` and what belongs to them:
+
+    postback    its parameters as they come; received at the same time, with the id "p-1"
+    identity    the user of its device, if that is known
+    track       what Segment gets, as a `SegmentTrack`
 """
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from proxy.config import Config
+from proxy.errors import Filtered
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
-from proxy.mapping.plugins import load_plugins
+from proxy.kochava import SegmentTrack
+from proxy.mapping.plugins import Plugins, load_plugins
 from proxy.pipeline import Pipeline
+from proxy.postback import read_fields, spellings
 from proxy.receive.intake import Intake, new_message_id, read_batch, take_batch
 from proxy.receive.slices import at_once
+from proxy.segment import Identity, Postback
 from proxy.states import Decision, Deliver, Filter
 from tests.support import NOW, FakeClock, make_config
 
 FOLDER = Path(__file__).parent / "golden"
 NAMES = sorted(file.stem for file in FOLDER.iterdir())
 TRACK_URL = "https://control.kochava.com/track/json"
+SEGMENT = "Segment"
 
 
 class Expected(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,7 +58,7 @@ class Expected(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Golden(msgspec.Struct, forbid_unknown_fields=True):
-    message: dict[str, Any]
+    message: dict[str, Any] = {}
     requests: list[Expected] = []
     filtered: str = ""
     rejected: str = ""
@@ -54,10 +67,15 @@ class Golden(msgspec.Struct, forbid_unknown_fields=True):
     ip: str | None = None
     batch: dict[str, Any] = {}
     before: list[dict[str, Any]] = []
+    postback: dict[str, str] = {}
+    identity: Identity | None = None
+    track: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
-        if sum(map(bool, (self.requests, self.filtered, self.rejected))) != 1:
-            raise ValueError("a golden file has one of: requests, filtered, rejected")
+        if sum(map(bool, (self.requests, self.filtered, self.rejected, self.track))) != 1:
+            raise ValueError("a golden file has one of: requests, filtered, rejected, track")
+        if bool(self.message) == bool(self.postback):
+            raise ValueError("a golden file has one of: message, postback")
 
 
 class Result(msgspec.Struct):
@@ -79,7 +97,10 @@ def make_pipeline(config: Config, base: Path) -> Pipeline:
 
 def map_golden(golden: Golden, base: Path = FOLDER) -> Result:
     """Through the door and the pipeline, as in delivery; `base` may hold a drop-in folder."""
-    pipeline = make_pipeline(make_config(golden.source, **golden.config), base)
+    config = make_config(golden.source, **golden.config)
+    if golden.postback:
+        return map_postback(config, load_plugins(config, base), golden.postback, golden.identity)
+    pipeline = make_pipeline(config, base)
     for earlier in golden.before:
         pipeline.prepare(_event(_take(earlier, {}, None)))
     taken = _take(golden.message, golden.batch, golden.ip)
@@ -88,12 +109,35 @@ def map_golden(golden: Golden, base: Path = FOLDER) -> Result:
     return _result(pipeline.prepare(_event(taken)).decision)
 
 
+def map_postback(
+    config: Config, plugins: Plugins, given: dict[str, str], identity: Identity | None
+) -> Result:
+    """Through the plugins alone: what becomes of their answer does not depend on the mapping."""
+    names = spellings(config.postbacks.parameters)
+    postback = Postback(
+        message_id="p-1",
+        received_at=datetime.fromtimestamp(NOW, UTC),
+        fields=read_fields(msgspec.json.encode(given), names),
+    )
+    source = config.sources[0].public()
+    try:
+        track = plugins.hook.map_postback(postback=postback, source=source, identity=identity)
+    except Filtered as filtered:
+        return Result("filtered", filtered.reason, [])
+    if track is None:
+        return Result("filtered", "unmapped", [])
+    assert isinstance(track, SegmentTrack)
+    said = {key: value for key, value in msgspec.structs.asdict(track).items() if value}
+    return Result("deliver", "", [{"url": SEGMENT, "headers": {}, "body": said}])
+
+
 def check(golden: Golden, result: Result) -> None:
     """Fails with what differs, down to the type of a number."""
     outcome = next(each for each in ("filtered", "rejected", "deliver") if _meant(golden, each))
     assert (result.outcome, result.reason) == (outcome, golden.filtered or golden.rejected)
-    assert [each["url"] for each in result.requests] == [each.url for each in golden.requests]
-    for request, expected in zip(result.requests, golden.requests, strict=True):
+    wanted = [Expected(golden.track, SEGMENT)] if golden.track else golden.requests
+    assert [each["url"] for each in result.requests] == [each.url for each in wanted]
+    for request, expected in zip(result.requests, wanted, strict=True):
         assert _text(request["body"]) == _text(expected.body)
         assert expected.headers.items() <= request["headers"].items()
 

@@ -13,8 +13,10 @@ import pytest
 
 import plugins
 import proxy
+from plugins import postback
 from proxy.errors import PluginError
 from proxy.mapping.plugins import load_plugins
+from proxy.postback import NAMES
 from tests.plugins.cases import check, load, map_golden
 from tests.support import make_config
 
@@ -27,6 +29,7 @@ SHOWS = {
     "filters": "integrations-kochava-false",
     "iad_campaign": "iad-campaign-on-an-event",
     "identify": "identify-audience-entered",
+    "postback": "postback-of-a-known-user",
     "screen": "screen-with-name-is-a-view",
     "track": "track-application-installed-is-an-install",
 }
@@ -74,6 +77,27 @@ def test_track_refuses_settings_it_does_not_understand(
     config = make_config(plugins={"settings": {"plugins/track.py": settings}})
     with pytest.raises(PluginError, match=says):
         load_plugins(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"organics": False}, "unknown setting 'organics'"),
+        ({"organic": "no"}, "organic must be true or false"),
+        ({"context_campaign": 1}, "context_campaign must be true or false"),
+    ],
+    ids=["misspelt", "text", "number"],
+)
+def test_postback_refuses_settings_it_does_not_understand(
+    settings: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    config = make_config(plugins={"settings": {"plugins/postback.py": settings}})
+    with pytest.raises(PluginError, match=says):
+        load_plugins(config, tmp_path)
+
+
+def test_postback_has_a_place_for_every_parameter_with_a_name() -> None:
+    assert set(NAMES) == postback.NO_PROPERTIES - {"provider"}
 
 
 def test_renames_of_one_proxy_do_not_reach_another(tmp_path: Path) -> None:

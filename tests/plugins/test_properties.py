@@ -16,12 +16,14 @@ from proxy.decode import decode_event
 from proxy.event import Event
 from proxy.mapping.dispatch import Dispatcher, Requests
 from proxy.mapping.plugins import load_plugins
+from proxy.postback import NAMES
 from proxy.receive.intake import read_batch, take_batch
 from proxy.receive.slices import at_once
 from proxy.sandbox.rules import link_problems, track_problems
+from proxy.segment import Identity
 from proxy.states import Deliver, Filter
 from proxy.translate import amount
-from tests.plugins.cases import FOLDER, TRACK_URL, make_pipeline
+from tests.plugins.cases import FOLDER, TRACK_URL, make_pipeline, map_postback
 from tests.support import NOW, make_config
 
 #: A run that fails is to be about what was changed, not about luck or a busy machine.
@@ -30,7 +32,8 @@ steady = settings(deadline=None, derandomize=True, max_examples=200)
 CONFIG = make_config({"kochava_app_id": "koacme", "traits": ["plan"], "consent_categories": ["C1"]})
 PIPELINE = make_pipeline(CONFIG, FOLDER)
 SOURCE = CONFIG.sources[0].public()
-DISPATCHER = Dispatcher(load_plugins(CONFIG, FOLDER), lambda *_: [])
+PLUGINS = load_plugins(CONFIG, FOLDER)
+DISPATCHER = Dispatcher(PLUGINS, lambda *_: [])
 
 # Text that UTF-8 can hold; numbers that JSON can.
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -145,6 +148,35 @@ def test_the_same_event_gives_the_same_bytes_and_stays_as_it_was(content: dict[s
         assert decoded == kept
         if isinstance(mapped, Requests):
             msgspec.json.encode(mapped)
+
+
+fields = st.dictionaries(
+    st.sampled_from([*NAMES, "provider", "campaign", "country"]) | text,
+    text | told | st.sampled_from(["_install", "Organic", "false", "0", "1767225600"]),
+)
+identity = st.none() | st.builds(Identity, user_id=st.none() | text, anonymous_id=st.none() | text)
+
+
+@steady
+@given(fields, identity)
+def test_a_postback_becomes_one_call_of_somebody_that_can_come_round_or_is_filtered(
+    given: dict[str, str], identity: Identity | None
+) -> None:
+    result = map_postback(CONFIG, PLUGINS, given, identity)
+    assert result == map_postback(CONFIG, PLUGINS, given, identity)
+    if result.outcome == "filtered":
+        assert result.reason in {"unmapped", "no_device_id"}
+        return
+    (request,) = result.requests
+    track = request["body"]
+    assert track.get("user_id") or track.get("anonymous_id")
+    assert "00000000-0000-0000-0000-000000000000" not in json.dumps(track.get("context"))
+    again = {
+        "type": "track", "event": track["event"], "properties": track["properties"],
+        "context": track.get("context"), "userId": "u-1", "timestamp": track["timestamp"],
+    }  # fmt: skip
+    (event,) = _events(again)
+    assert PIPELINE.prepare(event).decision == Filter("loop")
 
 
 @steady

@@ -48,7 +48,8 @@ class Door:
         self.not_ready: str | None = None
         self.database = Database(path, (SCHEMA,))
         self.config = config
-        self.door = receive.Door(config, SqliteSpool(self.database, clock, 86_400), clock)
+        self.spool = SqliteSpool(self.database, clock, 86_400)
+        self.door = receive.Door(config, self.spool, clock)
         self._disk = open_for_reading(path)
 
     async def post(

@@ -16,7 +16,7 @@ from proxy.receive.openapi import PATH, document
 from tests.receive.conftest import KEY, Door, OpenDoor, track
 from tests.support import make_config
 
-OWN = ("/v1/", "/webhooks/", "/health/", PATH)
+OWN = ("/v1/", "/webhooks/", "/postbacks/", "/health/", PATH)
 
 
 def spelt_in_full(path: str) -> str:
@@ -96,6 +96,8 @@ FINE = [
     ("GET", "/v1/pixel/page", "", None),
     ("GET", "/v1/projects/{key}/settings", "", None),
     ("PATCH", "/webhooks/segment/{token}", "", [track()]),
+    ("GET", "/postbacks/kochava/{postback_token}", "?idfa=I-1", None),
+    ("POST", "/postbacks/kochava/{postback_token}", "", {"idfa": "I-1", "attribution": False}),
     ("GET", "/health/live", "", None),
     ("GET", "/health/ready", "", None),
     ("GET", "/openapi.json", "", None),
@@ -110,8 +112,9 @@ def _ids(cases: list[tuple[str, str, str, Any]]) -> list[str]:
 async def test_what_is_taken_is_answered_as_documented(
     open_door: OpenDoor, method: str, path: str, query: str, body: Any
 ) -> None:
-    door = await open_door(make_config({"webhook_token": TOKEN}))
-    place = path.format(key=KEY, token=TOKEN) + query
+    tokens = {"webhook_token": TOKEN, "postback_token": TOKEN, "segment_write_key": "wk_segment"}
+    door = await open_door(make_config(tokens))
+    place = path.format(key=KEY, token=TOKEN, postback_token=TOKEN) + query
     separator = "&" if query else "?"
     answer = await door.client.request(method, f"{place}{separator}writeKey={KEY}", json=body)
     assert answer.status == 200
@@ -128,7 +131,7 @@ async def test_what_is_refused_is_answered_as_documented(
     """Above the high-water mark, not ready, and with secrets that nobody knows."""
     door = await open_door(make_config(spool={"high_water_megabytes": 0.000_001}))
     door.not_ready = "stopping"
-    place = path.format(key="wk_other", token="other") + query
+    place = path.format(key="wk_other", token="other", postback_token="other") + query
     answer = await door.client.request(method, place, json=body)
     # A pixel is always shown; counters of SDKs are not kept, so that they need no room.
     always = "pixel" in path or path == "/v1/m"
