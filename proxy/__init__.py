@@ -26,10 +26,12 @@ from proxy.translate import (
     amount,
     app_id_for,
     common_data,
+    engage_identify,
     event_data,
     event_request,
     flatten,
     snake_case,
+    spelled,
 )
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "amount",
     "app_id_for",
     "common_data",
+    "engage_identify",
     "event_data",
     "event_request",
     "flatten",
@@ -62,5 +65,6 @@ __all__ = [
     "read_device",
     "section",
     "snake_case",
+    "spelled",
     "text",
 ]
