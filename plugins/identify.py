@@ -3,6 +3,9 @@
 Only what is asked for leaves: the key of an Engage audience or computed trait, and the traits
 that the source's `traits` lists. Engage's calls carry no device ids; the proxy then makes one
 link for each device it knows of the user.
+
+Engage says the same in `track` calls too: "Audience Entered", "Audience Exited", "Trait Computed".
+They become the same link.
 """
 
 import json
@@ -13,7 +16,9 @@ from proxy import (
     Identify,
     IdentityLink,
     Source,
+    Track,
     app_id_for,
+    engage_identify,
     hookimpl,
     read_device,
     section,
@@ -31,6 +36,13 @@ def map_identify(message: Identify, source: Source) -> IdentityLink:
     if device is None or not device.ids:
         return IdentityLink(data=data)
     return IdentityLink(kochava_app_id=app_id_for(source, device), device_id=device.ids, data=data)
+
+
+@hookimpl
+def map_track(message: Track, source: Source) -> IdentityLink | None:
+    """Engage's calls alone, which plugins/track.py leaves to this plugin."""
+    computed = engage_identify(message)
+    return None if computed is None else map_identify(computed, source)
 
 
 def _data(message: Identify, source: Source) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""`track` calls: "Application Installed" becomes an install, everything else an event.
+"""`track` calls: "Application Installed" becomes an install, everything else an event, but for
+what Engage computed, which plugins/identify.py maps.
 
-Rename events without writing code, with a table in config.toml:
+Rename events without writing code, and say where your app puts Apple's AdServices token (one place
+or a list, the first that holds text counts), with a table in config.toml:
 
     [plugins.settings."plugins/track.py"]
     event_names = { "Item Purchased" = "Purchase" }
+    ad_services_token = "context.device.adServicesToken"
 """
 
 import re
@@ -20,10 +23,11 @@ from proxy import (
     amount,
     app_id_for,
     common_data,
+    engage_identify,
     event_request,
     hookimpl,
     read_device,
-    section,
+    spelled,
     text,
 )
 
@@ -65,28 +69,50 @@ IAD_KEYS = {
 
 CURRENCY_CODE = re.compile("[A-Za-z]{3}")  # ISO 4217
 
+#: A place in a message: the field, then at least one key.
+PLACE = re.compile(r"(context|integrations|properties)(\.[^.]+)+")
+
 _renamed: dict[str, str] = {}
+#: No SDK of Segment collects the token: apps put it here, or where the settings say.
+_token_places = ["context.device.adServicesToken", "integrations.Kochava.ad_services_token"]
 
 
 @hookimpl
 def configure(settings: dict[str, Any]) -> None:
     names = settings.get("event_names", {})
-    unknown = set(settings) - {"event_names"}
+    unknown = set(settings) - {"event_names", "ad_services_token"}
     if unknown:
-        raise ConfigError(f"unknown setting {min(unknown)!r}; there is only event_names")
+        known = "event_names and ad_services_token"
+        raise ConfigError(f"unknown setting {min(unknown)!r}; there are {known}")
     if not isinstance(names, dict) or not all(isinstance(to, str) for to in names.values()):
         raise ConfigError('event_names must be a table such as { "Item Purchased" = "Purchase" }')
     _renamed.update(names)
+    places = settings.get("ad_services_token", _token_places)
+    places = [places] if isinstance(places, str) else places
+    if not isinstance(places, list) or not all(_is_place(place) for place in places):
+        raise ConfigError(
+            "ad_services_token must be a place such as"
+            ' "context.device.adServicesToken", or a list of them; a place begins with "context.",'
+            ' "integrations." or "properties."'
+        )
+    _token_places[:] = places
+
+
+def _is_place(place: object) -> bool:
+    return isinstance(place, str) and PLACE.fullmatch(place) is not None
 
 
 @hookimpl
-def map_track(message: Track, source: Source, campaign: Campaign | None) -> KochavaRequest:
+def map_track(message: Track, source: Source, campaign: Campaign | None) -> KochavaRequest | None:
+    if engage_identify(message) is not None:
+        return None
     device = read_device(message)
     if device is None:
         raise Filtered("no_device_id")
     if message.event == "Application Installed":
         return _install(message, source, device, campaign)
     request = event_request(message, source, device, _name(message.event), message.properties)
+    _take_out_token(request.data["event_data"], message)
     _add_money(request.data, message)
     _add_campaign(request.data, campaign)
     return request
@@ -96,7 +122,8 @@ def _install(
     message: Track, source: Source, device: Device, campaign: Campaign | None
 ) -> KochavaRequest:
     data = common_data(message, device)
-    token = text(section(message.context, "device").get("adServicesToken"))
+    tokens = (text(_at(place, message)) for place in _token_places)
+    token = next(filter(None, tokens), None)
     if token:
         data["ad_services_token"] = token
     _add_campaign(data, campaign)
@@ -109,18 +136,30 @@ def _install(
 
 
 def _name(event: str) -> str:
-    return _renamed.get(event) or STANDARD_NAMES.get(_spelled(event), event)
+    return _renamed.get(event) or STANDARD_NAMES.get(spelled(event), event)
 
 
-def _spelled(event: str) -> str:
-    return " ".join(event.replace("_", " ").lower().split())
+def _at(place: str, message: Track) -> object:
+    field, *keys = place.split(".")
+    value: Any = getattr(message, field)
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _take_out_token(fields: dict[str, Any], message: Track) -> None:
+    """Options become event_data, but a token among them is meant for the install alone."""
+    for place in _token_places:
+        option = place.removeprefix("integrations.Kochava.")
+        if option != place and _at(place, message) is not None:
+            fields.pop(option.replace(".", "_"), None)
 
 
 def _add_money(data: dict[str, Any], message: Track) -> None:
     """Kochava counts revenue by `sum`; `currency` belongs beside event_data."""
     properties, fields = message.properties, data["event_data"]
     total = amount(properties.get("revenue"))
-    if total is None and _spelled(message.event) in ("order completed", "completed order"):
+    if total is None and spelled(message.event) in ("order completed", "completed order"):
         total = amount(properties.get("total"))
     if total is None:
         total = fields.get("sum")

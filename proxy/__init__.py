@@ -28,10 +28,12 @@ from proxy.translate import (
     amount,
     app_id_for,
     common_data,
+    engage_identify,
     event_data,
     event_request,
     flatten,
     snake_case,
+    spelled,
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "amount",
     "app_id_for",
     "common_data",
+    "engage_identify",
     "event_data",
     "event_request",
     "flatten",
@@ -67,5 +70,6 @@ __all__ = [
     "read_device",
     "section",
     "snake_case",
+    "spelled",
     "text",
 ]

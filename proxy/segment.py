@@ -42,7 +42,7 @@ class Track(Message, frozen=True, kw_only=True):
 
 
 class Identify(Message, frozen=True, kw_only=True):
-    """Who a user is; Engage sends audiences and computed traits in this form."""
+    """Who a user is; `engage_identify` brings what Engage says in `track` calls into this form."""
 
     type: ClassVar[str] = "identify"
 

@@ -12,11 +12,12 @@ import sys
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.device import Device, section, text
 from proxy.errors import Filtered
 from proxy.kochava import KochavaRequest
-from proxy.segment import Message, Source
+from proxy.segment import Identify, Message, Source, Track
 
 #: event_data keys that Kochava keeps for itself (Post-Install Event Examples, "reserved").
 RESERVED_KEYS: Final = frozenset({
@@ -27,6 +28,19 @@ RESERVED_PREFIX: Final = "segment_"
 
 #: The address by which Segment's users opt out of having theirs known.
 NO_ADDRESS: Final = "0.0.0.0"  # noqa: S104  not an address to bind to
+
+#: The install's key for Apple's AdServices token, and the option that may hold it.
+AD_SERVICES_TOKEN: Final = "ad_services_token"  # noqa: S105  a key, not a token
+#: After this Apple knows a token no more (developer.apple.com, AdServices, attributionToken()).
+AD_SERVICES_TOKEN_SECONDS: Final = 86_400.0
+
+#: The track calls of Engage as `spelled`: the property that names the audience or trait, and the
+#: value where it is not written out (segment.com/docs/engage, "Using Engage Data").
+_COMPUTED: Final[dict[str, tuple[str, bool | None]]] = {
+    "audience entered": ("audience_key", True),
+    "audience exited": ("audience_key", False),
+    "trait computed": ("trait_key", None),
+}
 
 _MAX_DEPTH = 8
 #: Characters of a joined name from which on it is not joined further: a long name before many keys
@@ -105,8 +119,12 @@ def device_version(context: dict[str, Any]) -> str:
 def event_request(
     message: Message, source: Source, device: Device, event_name: str, fields: dict[str, Any]
 ) -> KochavaRequest:
-    """An event with these fields as `event_data`, the message's Kochava options laid over them."""
-    options = section(message.integrations, "Kochava")
+    """An event with these fields as `event_data`, the message's Kochava options laid over them.
+
+    The AdServices token among the options is an install's alone.
+    """
+    options = dict(section(message.integrations, "Kochava"))
+    options.pop(AD_SERVICES_TOKEN, None)
     return KochavaRequest(
         action="event",
         kochava_app_id=app_id_for(source, device),
@@ -116,6 +134,51 @@ def event_request(
             "event_name": event_name,
             "event_data": event_data({**fields, **options}),
         },
+    )
+
+
+def without_stale_token(request: KochavaRequest, age_seconds: float) -> KochavaRequest:
+    """`request` without the AdServices token of a message so old that Apple has forgotten it.
+
+    Answers the same object where there is nothing to take out. Nobody says what Kochava makes of a
+    stale token; what is certain is that no campaign can come of it.
+    """
+    if age_seconds < AD_SERVICES_TOKEN_SECONDS or AD_SERVICES_TOKEN not in request.data:
+        return request
+    data = {key: value for key, value in request.data.items() if key != AD_SERVICES_TOKEN}
+    return replace(request, data=data)
+
+
+def engage_identify(message: Track) -> Identify | None:
+    """What Engage says in a `track` call, in the form of its `identify` call; None for any other.
+
+    Engage is known by `context.personas`: without it, an event of such a name is somebody's own.
+    The properties stand as traits, since Engage puts the traits that enrich a call beside the
+    computed one in both forms.
+
+    Raises:
+        Filtered: "nothing_to_link" where the call does not say what was computed.
+
+    """
+    personas = section(message.context, "personas")
+    named = _COMPUTED.get(spelled(message.event)) if personas else None
+    if named is None:
+        return None
+    key_property, value = named
+    key = text(message.properties.get(key_property)) or text(personas.get("computation_key"))
+    if key is not None and message.properties.get(key) is not None:
+        value = message.properties[key]
+    if key is None or value is None:
+        raise Filtered("nothing_to_link")
+    return Identify(
+        message_id=message.message_id,
+        user_id=message.user_id,
+        anonymous_id=message.anonymous_id,
+        timestamp=message.timestamp,
+        received_at=message.received_at,
+        context={**message.context, "personas": {**personas, "computation_key": key}},
+        integrations=message.integrations,
+        traits={**message.properties, key: value},
     )
 
 
@@ -173,6 +236,11 @@ def amount(value: object) -> float | int | None:
     if not math.isfinite(number):
         return None
     return -number if "-" in match["sign"] else number
+
+
+def spelled(name: str) -> str:
+    """An event's name so that case, stray spaces and "_" for a space make no difference."""
+    return " ".join(name.replace("_", " ").lower().split())
 
 
 def snake_case(name: str) -> str:

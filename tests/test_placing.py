@@ -21,6 +21,9 @@ def placed(source: str = "acme", **message: Any) -> Place:
     return place(source, wire, wire.context or {})
 
 
+PERSONAS = {"computation_class": "audience", "computation_key": "k"}
+
+
 @pytest.mark.parametrize(
     ("message", "ordered_by"),
     [
@@ -75,3 +78,31 @@ def test_a_postback_is_ordered_by_itself_wherever_it_is_placed_anew() -> None:
     assert device_hash("acme", "d-1") not in (first.device, second.device)
     assert (first.person, first.computed, first.happened_at) == (None, False, None)
     assert place_event(stored("kochava-1", b"torn")) == first
+
+
+@pytest.mark.parametrize(
+    ("who", "ordered_by"),
+    [
+        ({"userId": "u"}, "u"),
+        ({"userId": "u", "anonymousId": "a"}, "u"),
+        ({"userId": "u", "anonymousId": None}, "u"),
+        ({"anonymousId": "a"}, "a"),
+        ({"userId": "u", "context": PHONE}, "phone"),
+        ({"userId": "u", "anonymousId": "a", "context": {"device": {"type": "ios"}}}, "u"),
+    ],
+    ids=["user", "user and anonymous id", "null", "anonymous profile", "device", "no device id"],
+)
+def test_both_forms_of_what_engage_computed_have_the_same_place(
+    who: dict[str, Any], ordered_by: str
+) -> None:
+    """Else true, false, true could arrive in another order."""
+    context = {**who.get("context", {}), "personas": PERSONAS}
+    tracks = [
+        placed(**{**who, "event": event, "properties": {"audience_key": "k"}, "context": context})
+        for event in ("Audience Entered", "Audience Exited", "Trait Computed")
+    ]
+    identify = placed(**{**who, "type": "identify", "traits": {"k": True}, "context": context})
+    assert tracks == [identify] * 3
+    assert identify.device == device_hash("acme", ordered_by)
+    assert identify.of_person == (ordered_by == "u")
+    assert identify.computed

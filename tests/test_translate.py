@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 
 from proxy.device import Device
 from proxy.errors import Filtered
-from proxy.segment import Source
+from proxy.kochava import KochavaRequest
+from proxy.segment import Identify, Source, Track
 from proxy.translate import (
+    AD_SERVICES_TOKEN_SECONDS,
     app_id_for,
     common_data,
     device_version,
+    engage_identify,
     event_data,
     event_request,
     flatten,
+    spelled,
+    without_stale_token,
 )
 from tests.receive.strategies import values
 from tests.support import NOW, make_message
@@ -200,6 +205,7 @@ def test_the_platform_chooses_the_app(
         ({"Kochava": True}, {"plan": "free"}),
         ({"Kochava": {"plan": "gold", "site": "x"}}, {"plan": "gold", "segment_site": "x"}),
         ({"kochava": {"plan": "gold"}}, {"plan": "free"}),
+        ({"Kochava": {"ad_services_token": "dG9rZW4="}}, {"plan": "free"}),
     ],
     ids=json.dumps,
 )
@@ -211,3 +217,104 @@ def test_kochavas_own_options_are_laid_over_the_fields(
     assert (request.action, request.kochava_device_id) == ("event", "d-1")
     assert request.kochava_app_id == "koacme-ios"
     assert (request.data["event_name"], request.data["event_data"]) == ("Subscribe", fields)
+
+
+def install(**data: Any) -> KochavaRequest:
+    return KochavaRequest(
+        action="install", kochava_app_id="koacme", kochava_device_id="d-1", data=data
+    )
+
+
+@pytest.mark.parametrize("age", [AD_SERVICES_TOKEN_SECONDS, AD_SERVICES_TOKEN_SECONDS * 30])
+def test_a_token_that_apple_has_forgotten_is_taken_out(age: float) -> None:
+    request = install(usertime=NOW, ad_services_token="dG9rZW4=")
+    assert without_stale_token(request, age) == install(usertime=NOW)
+    assert "ad_services_token" in request.data  # requests are shared: the old one stays
+
+
+@pytest.mark.parametrize(
+    ("request_", "age"),
+    [
+        (install(ad_services_token="dG9rZW4="), 0.0),
+        (install(ad_services_token="dG9rZW4="), AD_SERVICES_TOKEN_SECONDS - 0.001),
+        (install(ad_services_token="dG9rZW4="), -60.0),
+        (install(usertime=NOW), AD_SERVICES_TOKEN_SECONDS),
+    ],
+    ids=["new", "just within", "of a clock that is ahead", "without a token"],
+)
+def test_a_request_with_no_stale_token_is_the_same_object(
+    request_: KochavaRequest, age: float
+) -> None:
+    assert without_stale_token(request_, age) is request_
+
+
+def engage(event: str, properties: dict[str, Any], **personas: Any) -> Track:
+    context = {"personas": {"space_id": "spa_1", **personas}, "ip": "203.0.113.9"}
+    message = make_message(event=event, properties=properties, context=context, user_id="u-1")
+    assert isinstance(message, Track)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "key", "value"),
+    [
+        (engage("Audience Entered", {"audience_key": "k", "k": True}), "k", True),
+        (engage("Audience Exited", {"audience_key": "k", "k": False}), "k", False),
+        (engage("Audience Entered", {"audience_key": "k", "k": "true"}), "k", "true"),
+        (engage("Audience Entered", {"audience_key": "k", "k": False}), "k", False),
+        (engage("Audience Entered", {"audience_key": "k"}), "k", True),
+        (engage("Audience Exited", {"audience_key": "k", "k": None}), "k", False),
+        (engage("Audience Entered", {"audience_key": 5}, computation_key="k"), "k", True),
+        (engage("Audience Entered", {"audience_key": "k"}, computation_key="other"), "k", True),
+        (engage("Trait Computed", {"trait_key": "k", "k": 0}), "k", 0),
+        (engage("Trait Computed", {"k": [1]}, computation_key="k"), "k", [1]),
+        (engage(" trait__COMPUTED", {"trait_key": "k", "k": "x"}), "k", "x"),
+    ],
+    ids=lambda value: value.event if isinstance(value, Track) else None,
+)
+def test_a_track_call_of_engage_is_read_as_the_identify_that_says_the_same(
+    message: Track, key: str, value: Any
+) -> None:
+    found = engage_identify(message)
+    assert isinstance(found, Identify)
+    assert found.traits == {**message.properties, key: value}
+    assert found.context["personas"] == {**message.context["personas"], "computation_key": key}
+    assert found.context["ip"] == "203.0.113.9"
+    assert (found.message_id, found.user_id, found.timestamp) == (
+        message.message_id, "u-1", message.timestamp,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        make_message(event="Audience Entered", properties={"audience_key": "k", "k": True}),
+        make_message(event="Audience Entered", context={"personas": {}}),
+        make_message(event="Audience Entered", context={"personas": "x"}),
+        engage("Audience Enter", {"audience_key": "k"}),
+        engage("Offer Due", {}, computation_class="journey_step", computation_key="k"),
+    ],
+    ids=["no personas", "empty personas", "personas no object", "another name", "a journey's own"],
+)
+def test_any_other_track_call_is_nobodys_identify(message: Track) -> None:
+    assert engage_identify(message) is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        engage("Trait Computed", {"trait_key": "k"}),
+        engage("Trait Computed", {"trait_key": "k", "k": None}),
+        engage("Audience Entered", {"k": True}),
+        engage("Audience Entered", {"audience_key": " "}, computation_key=7),
+    ],
+    ids=["no value", "null", "no key", "keys that say nothing"],
+)
+def test_what_says_nothing_computed_is_filtered(message: Track) -> None:
+    with pytest.raises(Filtered, match="nothing_to_link"):
+        engage_identify(message)
+
+
+@pytest.mark.parametrize("name", ["Order Completed", "order_completed", " ORDER  completed_"])
+def test_case_and_underscores_make_no_difference_to_a_name(name: str) -> None:
+    assert spelled(name) == "order completed"

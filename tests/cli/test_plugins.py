@@ -10,17 +10,18 @@ def test_every_hook_with_who_is_asked_first_and_from_where(cli: Cli) -> None:
     cli.plugin("vip.py", "@hookimpl\ndef map_track(message): return None\n")
     hooks = cli.json("plugins")["hooks"]
     assert list(hooks) == list(HOOKS)
-    assert [each["plugin"] for each in hooks["map_track"]] == ["vip.py", "plugins/track.py"]
-    assert [each["origin"] for each in hooks["map_track"]] == ["drop-in", "built-in"]
+    asked = [(each["plugin"], each["origin"]) for each in hooks["map_track"]]
+    built_in = [("plugins/track.py", "built-in"), ("plugins/identify.py", "built-in")]
+    assert asked == [("vip.py", "drop-in"), *built_in]
     assert Path(hooks["map_track"][0]["file"]) == cli.folder / "plugins.d" / "vip.py"
     assert hooks["map_group"] == []
 
 
 def test_a_disabled_plugin_is_not_shown(cli: Cli) -> None:
     config = cli.folder / "config.toml"
-    text = '[plugins]\ndisable = ["track"]\n' + config.read_text(encoding="utf-8")
+    text = '[plugins]\ndisable = ["screen"]\n' + config.read_text(encoding="utf-8")
     config.write_text(text, encoding="utf-8")
-    assert cli.json("plugins")["hooks"]["map_track"] == []
+    assert cli.json("plugins")["hooks"]["map_screen"] == []
 
 
 def test_people_read_the_same(cli: Cli) -> None:

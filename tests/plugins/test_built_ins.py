@@ -34,6 +34,11 @@ SHOWS = {
     "track": "track-application-installed-is-an-install",
 }
 
+NO_PLACES: tuple[Any, ...] = (
+    5, {}, True, "", "context", "context.", "device.adServicesToken", "context..token",
+    ["traits.token"], ["context.device.token", 5],
+)  # fmt: skip
+
 by_name = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
 
@@ -68,8 +73,8 @@ def test_a_copy_in_the_drop_in_folder_does_the_same(file: Path, tmp_path: Path) 
         ({"event_name": {}}, "unknown setting 'event_name'"),
         ({"event_names": ["Purchase"]}, "event_names must be a table"),
         ({"event_names": {"Item Purchased": 1}}, "event_names must be a table"),
+        *(({"ad_services_token": place}, "must be a place") for place in NO_PLACES),
     ],
-    ids=["misspelt", "no table", "name that is no text"],
 )
 def test_track_refuses_settings_it_does_not_understand(
     settings: dict[str, Any], says: str, tmp_path: Path
@@ -98,6 +103,50 @@ def test_postback_refuses_settings_it_does_not_understand(
 
 def test_postback_has_a_place_for_every_parameter_with_a_name() -> None:
     assert set(NAMES) == postback.NO_PROPERTIES - {"provider"}
+
+
+def test_a_token_may_be_sought_nowhere(tmp_path: Path) -> None:
+    nowhere: dict[str, Any] = {
+        "plugins": {"settings": {"plugins/track.py": {"ad_services_token": []}}}
+    }
+    golden = load("adservices-token-on-an-install")
+    golden = msgspec.structs.replace(golden, config=nowhere)
+    (request,) = map_golden(golden, tmp_path).requests
+    assert "ad_services_token" not in request["body"]["data"]
+
+
+def test_a_plugin_of_the_users_is_asked_before_both_mappings_of_track(tmp_path: Path) -> None:
+    """Neither what Engage computed nor any other event is withheld from it."""
+    names = load_plugins(make_config(), tmp_path).answering("map_track")
+    assert sorted(names) == ["plugins/identify.py", "plugins/track.py"]
+    (tmp_path / "plugins.d").mkdir()
+    mine = "@hookimpl\ndef map_track():\n    raise Filtered('mine')\n"
+    (tmp_path / "plugins.d" / "mine.py").write_text(
+        f"from proxy import Filtered, hookimpl\n\n{mine}", "utf-8"
+    )
+    assert load_plugins(make_config(), tmp_path).answering("map_track")[0] == "mine.py"
+    for name in ("engage-audience-entered", "track-custom-name-goes-unchanged"):
+        assert map_golden(load(name), tmp_path).reason == "mine"
+
+
+@pytest.mark.parametrize("copied", [["track"], ["identify"], ["identify", "track"]], ids="+".join)
+def test_copies_beside_the_originals_leave_engage_to_the_identity_links(
+    copied: list[str], tmp_path: Path
+) -> None:
+    """In whatever order the two mappings of `track` are asked, and by which of their copies."""
+    (tmp_path / "plugins.d").mkdir()
+    for stem in copied:
+        shutil.copy(next(file for file in FILES if file.stem == stem), tmp_path / "plugins.d")
+    for name in ("engage-audience-entered", "track-custom-name-goes-unchanged"):
+        golden = load(name)
+        check(golden, map_golden(golden, tmp_path))
+
+
+def test_without_the_identity_links_what_engage_computed_is_not_an_event(tmp_path: Path) -> None:
+    golden = load("engage-audience-entered")
+    disabled = {"plugins": {"disable": ["plugins/identify.py"]}}
+    result = map_golden(msgspec.structs.replace(golden, config=disabled), tmp_path)
+    assert (result.outcome, result.reason) == ("filtered", "unmapped")
 
 
 def test_renames_of_one_proxy_do_not_reach_another(tmp_path: Path) -> None:

@@ -83,7 +83,18 @@ context = st.fixed_dictionaries(
 )
 properties = _object(
     st.sampled_from(
-        ["revenue", "total", "sum", "source", "campaign", "segment_source", "provider", "plan"]
+        [
+            "revenue",
+            "total",
+            "sum",
+            "source",
+            "campaign",
+            "segment_source",
+            "provider",
+            "plan",
+            "audience_key",
+            "trait_key",
+        ]
     )
     | text,
     anything,
@@ -91,7 +102,15 @@ properties = _object(
 message = st.fixed_dictionaries(
     {
         "type": st.sampled_from(["track", "identify", "screen", "page", "group", "alias"]),
-        "event": st.sampled_from(["Application Installed", "Order Completed", "Tested"]),
+        "event": st.sampled_from(
+            [
+                "Application Installed",
+                "Order Completed",
+                "Tested",
+                "Audience Entered",
+                "Trait Computed",
+            ]
+        ),
         "anonymousId": st.just("a-1"),
         "userId": st.just("u-1"),
         "previousId": st.just("p-1"),
