@@ -23,7 +23,7 @@ class Persons:
         self._remembered: dict[int, int] = {}
 
     def device(self, cursor: apsw.Cursor, event: Event) -> int:
-        """By which an event is ordered; the first of a person says by what for all that name none."""
+        """By which an event is ordered. The first of a person decides for all that name none."""
         person = event.person
         if person is None:
             return event.device
