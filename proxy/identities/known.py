@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
+import apsw
 import msgspec
 
 from proxy.clock import Clock
@@ -242,11 +243,14 @@ class KnownDevices:
         ):  # fmt: skip
             return
 
+        def job(cursor: apsw.Cursor) -> list[Id]:
+            rows.prune_deletions(cursor, now, self._bounds, rows.PIECE)
+            return rows.prune(cursor, now, self._bounds, rows.PIECE)
+
         def pruned(future: asyncio.Future[list[Id]]) -> None:
             self._pruning = False
             if not future.cancelled() and future.exception() is None:
                 self._recent.drop(future.result())
 
         self._pruning = True
-        job = partial(rows.prune, now=now, bounds=self._bounds, piece=rows.PIECE)
         self._write(job, must_land=False).add_done_callback(pruned)

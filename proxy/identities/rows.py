@@ -105,10 +105,16 @@ def _put(cursor: apsw.Cursor, person: Person, fact: Fact, now: float, lost: list
 
 def _trim(cursor: apsw.Cursor, person: Person, lost: list[Id]) -> None:
     """Removes the devices of a person beyond the last so many (-1: no limit behind the offset)."""
+    values = (*person, MAX_DEVICES)
+    more: Any = cursor.execute(  # hardly anybody has, and sorting costs more
+        "SELECT 1 FROM devices WHERE source = ? AND person = ? LIMIT 1 OFFSET ?", values
+    ).fetchone()
+    if not more:
+        return
     rows: Any = cursor.execute(
         "SELECT device, details FROM devices WHERE source = ? AND person = ?"
         " ORDER BY seen_at DESC LIMIT -1 OFFSET ?",
-        (*person, MAX_DEVICES),
+        values,
     ).fetchall()
     for device, details in rows:
         lost += _remove(cursor, person, device, details)
@@ -125,7 +131,8 @@ def forget(cursor: apsw.Cursor, person: Person, requested_at: float) -> list[Id]
     ).fetchall()
     for device, _ in rows if name.startswith("u:") else ():
         nameless: Any = cursor.execute(
-            "SELECT person, details FROM devices"
+            # Else it would read all those of a source that have no name.
+            "SELECT person, details FROM devices INDEXED BY devices_by_device"
             " WHERE source = ? AND device = ? AND person >= 'a:' AND person < 'a;'",
             (source, device),
         ).fetchall()
@@ -172,12 +179,16 @@ def prune(cursor: apsw.Cursor, now: float, bounds: Identities, piece: int) -> li
         for place, (source, person, device, details, seen_at) in enumerate(rows):
             if place < too_many or seen_at < too_old:
                 lost += _remove(cursor, (source, person), device, details)
+    return lost
+
+
+def prune_deletions(cursor: apsw.Cursor, now: float, bounds: Identities, piece: int) -> None:
+    """Removes at most so many that are older than any message that may still come again."""
     cursor.execute(
         "DELETE FROM deletions WHERE person IN"
         " (SELECT person FROM deletions WHERE at < ? ORDER BY at LIMIT ?)",
-        (too_old, piece),
+        (now - bounds.max_age_days * DAY, piece),
     )
-    return lost
 
 
 def _number_and_oldest(cursor: apsw.Cursor) -> tuple[int, float | None]:
