@@ -1,4 +1,4 @@
-"""What is known of whose devices, both ways, against dicts, whatever is learnt in whatever order."""
+"""What is known of whose devices, both ways, against dicts, whatever is learnt and in any order."""
 
 from __future__ import annotations
 
