@@ -81,6 +81,17 @@ async def test_an_id_is_of_the_device_that_was_last_seen_with_it(
     assert user(devices, TWO) == "u-2"
 
 
+async def test_an_id_that_comes_back_to_a_device_comes_back_with_both_persons(
+    devices: KnownDevices, database: Database
+) -> None:
+    """Though each of them was written for that device before."""
+    first = [seen("u-1", id_="1", advertisingId="adv"), seen(None, "a-1", "1", advertisingId="adv")]
+    for message in (*first, seen("u-2", "a-2", "2", advertisingId="adv"), *first):
+        devices.learn("acme", message)
+        await written(database)
+    assert devices.owner_of("acme", ["adv"]) == Identity(user_id="u-1", anonymous_id="a-1")
+
+
 async def test_an_id_that_a_device_has_no_longer_leads_nowhere(
     devices: KnownDevices, database: Database
 ) -> None:
