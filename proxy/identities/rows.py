@@ -55,13 +55,16 @@ def store(
         return [(fact.source, id_) for fact in facts for id_ in fact.ids]
     lost: list[Id] = []
     new: list[Person] = []
-    for fact in facts:
-        new += [each for each in fact.persons() if _put(cursor, each, fact, now, lost)]
-    for fact in facts:
-        statement = _HAND_OVER if fact.handed else _OWN
-        beside = fact.previous if fact.handed else fact.anonymous_id
-        for id_ in fact.ids:
-            cursor.execute(statement, (fact.source, id_, fact.user_id, beside))
+    # What is handed over first, so that what the message itself says comes last; of each lot all
+    # that devices have lost is taken before anything is given, so that their order is no matter.
+    for lot in ([fact for fact in facts if fact.handed == handed] for handed in (True, False)):
+        for fact in lot:
+            new += [each for each in fact.persons() if _put(cursor, each, fact, now, lost)]
+        for fact in lot:
+            statement = _HAND_OVER if fact.handed else _OWN
+            beside = fact.previous if fact.handed else fact.anonymous_id
+            for id_ in fact.ids:
+                cursor.execute(statement, (fact.source, id_, fact.user_id, beside))
     for person in dict.fromkeys(new):
         _trim(cursor, person, lost)
     if new:

@@ -107,7 +107,8 @@ class IdentitiesMachine(RuleBasedStateMachine):
     def forget(self, source: str, user: str | None, anonymous: str | None) -> None:
         message = make_message("delete", user_id=user, anonymous_id=anonymous)
         self.devices.forget(source, message)
-        if user:
+        # A device that was no longer known as the user's stays known by nobody's name.
+        if user and not self.few:
             for device in self.devices_of[source, user]:
                 for nameless in ANONYMOUS:
                     self.take(source, nameless, [device])
@@ -194,15 +195,18 @@ class IdentitiesMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_file_agrees_with_itself(self) -> None:
-        rows = self.database.read("SELECT source, person, device, details FROM devices")
-        assert self.database.read("SELECT number FROM device_count") == [(len(rows),)]
+        with self.database._reader:  # one snapshot: the writer may be at work meanwhile
+            rows = self.database.read("SELECT source, person, device, details FROM devices")
+            number = self.database.read("SELECT number FROM device_count")
+            owners = self.database.read("SELECT * FROM device_ids")
+        assert number == [(len(rows),)]
         assert len(rows) <= self.bounds.max_devices
         there = {
             (source, person, id_)
             for source, person, device, details in rows
             for id_ in (device.lower(), *ids_of(decode(details)))
         }
-        for source, id_, user_id, anonymous_id in self.database.read("SELECT * FROM device_ids"):
+        for source, id_, user_id, anonymous_id in owners:
             assert user_id or anonymous_id
             for person in (f"u:{user_id}", f"a:{anonymous_id}"):
                 assert person[2:] == "None" or (source, person, id_) in there
