@@ -129,7 +129,11 @@ class App:
             wake=self._wake,
         )
         devices = known.KnownDevices(
-            self._database.read, self._database.write, self._clock, shared=worker is not None
+            self._database.read,
+            self._database.write,
+            self._clock,
+            config.identities,
+            shared=worker is not None,
         )
         pipeline = Pipeline(self._plugins, config, devices, self._clock)
         self._transport = AiohttpTransport(
@@ -145,7 +149,7 @@ class App:
             self._chance,
             _apps(config),
         )
-        self._forwarding = asyncio.gather(self._forwarder.run(), self._look(spool))
+        self._forwarding = asyncio.gather(self._forwarder.run(), self._look(spool, devices))
         self._forwarding.add_done_callback(self._forwarding_ended)
         self._publisher = Publisher(self._database.write, self._state, self._clock)
         self._publishing = asyncio.create_task(self._publisher.run())
@@ -239,11 +243,14 @@ class App:
         self._failure = self._failure or error
         self.request_stop()
 
-    async def _look(self, spool: SqliteSpool) -> None:
-        """For what nobody tells: events from `dead replay`, a clock that was set back."""
+    async def _look(self, spool: SqliteSpool, devices: known.KnownDevices) -> None:
+        """For what nobody tells: events from `dead replay`, a clock that was set back, devices
+        that have become too old.
+        """
         while not self._stop.is_set():
             await self._clock.wait(self._stop, LOOK_SECONDS)
             spool.look()
+            devices.prune()
 
     def _forwarding_ended(self, task: asyncio.Future[Any]) -> None:
         """A forwarder that died must not leave a proxy that takes and never sends."""

@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.postback import IDS, NAMES, ids_of, postback_id, read_fields, spellings
-from tests.support import make_event
 
 OURS = spellings({})
 IDFA = "5B2C1F0E-8D1A-4B77-9F60-2A7C3D4E5F60"

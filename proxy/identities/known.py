@@ -1,211 +1,256 @@
-"""Which devices belong to which user, learnt from every message that carries both.
+"""Which devices belong to which user, and back, learnt from every message that carries both.
 
-Engage's audience calls name a user and no device; Kochava's identity links need device ids. What
-is kept here joins the two.
+Engage's audience calls name a user and no device; Kochava's identity links need device ids, and its
+postbacks name a device and no user. What is kept here joins these.
 
-A fact learnt can be looked up at once, and is queued for the disk before the message that taught
-it is settled, so that no crash loses the fact and keeps the settlement.
+Of a user's devices a fact learnt can be looked up at once; of a device's user, once it is on the
+disk. It is queued for the disk before the message that taught it is settled, so that no crash
+loses the fact and keeps the settlement.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import apsw
 import msgspec
 
 from proxy.clock import Clock
+from proxy.config import Identities
 from proxy.database import Job
-from proxy.device import Device, read_device
-from proxy.segment import Alias, Identify, Message
+from proxy.device import Device
+from proxy.identities import rows
+from proxy.identities.facts import Fact, Id, Person, before, ids_of, key_of, own_fact, persons_of
+from proxy.identities.recent import Recent
+from proxy.identities.rows import MAX_DEVICES, Read
+from proxy.identities.schema import SCHEMA
+from proxy.segment import Alias, Identity, Message
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS devices (
-    source  TEXT NOT NULL,
-    person  TEXT NOT NULL,    -- "u:" and a user id, or "a:" and an anonymous id
-    device  TEXT NOT NULL,    -- its kochava_device_id, or the first of its ids
-    details BLOB NOT NULL,    -- Device as JSON
-    seen_at REAL NOT NULL,
-    PRIMARY KEY (source, person, device)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten (
-    id    INTEGER PRIMARY KEY CHECK (id = 0),
-    times INTEGER NOT NULL    -- that somebody was, by whichever worker
-);
-INSERT OR IGNORE INTO forgotten VALUES (0, 0);
-"""
+__all__ = ["MAX_DEVICES", "SCHEMA", "KnownDevices", "Read", "Write"]
 
-MAX_DEVICES: Final = 100  # of one person; one id shared by more is no person
-_MAX_RECENT: Final = 50_000  # facts remembered as written, to spare writing them again
-_DAY: Final = 86_400.0
-
-#: The devices of a person beyond the last so many (-1: no limit behind the offset).
-_TRIM: Final = """
-DELETE FROM devices WHERE source = ?1 AND person = ?2 AND device IN (
-    SELECT device FROM devices WHERE source = ?1 AND person = ?2
-    ORDER BY seen_at DESC LIMIT -1 OFFSET ?3
-)
-"""
-
-Person = tuple[str, str]
-Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+_NO_BOUNDS: Final = Identities()
 
 
 class Write(Protocol):
     """As `proxy.database.Database.write`."""
 
-    def __call__(self, job: Job[None], *, must_land: bool) -> asyncio.Future[None]: ...
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Device).decode
+    def __call__(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
 
 
 class KnownDevices:
     """The devices of every user. Without `write` it forgets what it learns with the process."""
 
     def __init__(
-        self, read: Read, write: Write | None, clock: Clock, *, shared: bool = False
+        self,
+        read: Read,
+        write: Write | None,
+        clock: Clock,
+        bounds: Identities = _NO_BOUNDS,
+        *,
+        shared: bool = False,
     ) -> None:
         """`shared` says that other processes learn and forget too."""
         self._read = read
-        self._shared = shared
-        self._times_forgotten = 0
         self._write = write
         self._clock = clock
+        self._bounds = bounds
+        self._shared = shared
+        self._recent = Recent()
         self._unwritten: dict[Person, dict[str, Device]] = {}
-        self._forgotten: Counter[Person] = Counter()  # but still on the disk
-        self._recent: OrderedDict[tuple[Person, str], tuple[bytes, float]] = OrderedDict()
+        #: But still on the disk: persons, and devices ("d:" and the key) as those of nobody's name.
+        self._forgotten: Counter[tuple[str, str]] = Counter()
+        self._pruning = False
+
+    # Learning
 
     def learn(self, source: str, message: Message) -> None:
         """Takes from a message what it says about whose device this is."""
-        if message.user_id:
-            for person in _before(source, message):
-                for known in reversed(self._find(person)):
-                    self._add((source, f"u:{message.user_id}"), known)
-        device = read_device(message)
-        # A device that may not be tracked any more takes the place of what was known of it.
-        if device is not None and (device.ids or device.limit_tracking):
-            for person in _persons(source, message):
-                self._add(person, device)
-
-    def forget(self, source: str, message: Message) -> None:
-        """Everything about the user of a message."""
-        for person in _persons(source, message):
-            for device in self._find(person):
-                self._recent.pop((person, _key(device)), None)
-            self._unwritten.pop(person, None)
-            self._forgotten[person] += 1
+        now = self._clock.now()
+        own = own_fact(source, message)
+        handed = self._handed_over(source, message)
+        if own is not None and not own.silent:
+            handed.pop(own.key, None)  # it knows better
+        facts = [fact for fact in handed.values() if not self._is_known(fact, now)]
+        for fact in facts:
+            self._recent.drop((source, id_) for id_ in fact.ids)
+        if own is not None and not self._is_known(own, now):
+            self._recent.add(own, now)
+            facts.append(own)
+        if facts:
+            self._keep(facts)
             if self._write is not None:
-                deleted = self._write(partial(_delete, person=person), must_land=True)
-                deleted.add_done_callback(partial(self._deleted, person))
+                persons = [*persons_of(source, message), *before(source, message)]
+                self._store(facts, persons, message.received_at.timestamp(), now)
 
-    def _deleted(self, person: Person, future: asyncio.Future[None]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            return  # as in `_store`
-        self._forgotten[person] -= 1
-        if not self._forgotten[person]:
-            del self._forgotten[person]
+    def _handed_over(self, source: str, message: Message) -> dict[str, Fact]:
+        """The devices of who the user was until now, the last learnt last."""
+        facts: dict[str, Fact] = {}
+        if message.user_id:
+            previous = message.previous_id if isinstance(message, Alias) else None
+            for person in before(source, message):
+                for device in reversed(self._find(person)):
+                    key = key_of(device)
+                    facts.pop(key, None)
+                    facts[key] = Fact(
+                        source, device, message.user_id, None, ids_of(device),
+                        handed=True, previous=previous,
+                    )  # fmt: skip
+        return facts
+
+    def _is_known(self, fact: Fact, now: float) -> bool:
+        """Whether this was written lately, and is still there."""
+        if not self._recent.covers(fact, now):
+            return False
+        if not self._shared:
+            return True
+        if any(fact.key in self._unwritten.get(person, ()) for person in fact.persons()):
+            return True
+        # One worker does not know what others have written, or whom they have forgotten.
+        marks = ", ".join("?" * len(fact.ids))
+        found = self._read(
+            f"SELECT user_id, anonymous_id FROM device_ids WHERE source = ? AND id IN ({marks})",
+            (fact.source, *fact.ids),
+        )
+        return len(found) == len(fact.ids) and all(
+            fact.user_id in (None, user_id) and fact.anonymous_id in (None, anonymous_id)
+            for user_id, anonymous_id in found
+        )
+
+    def _keep(self, facts: Iterable[Fact]) -> None:
+        """In memory, until it is on the disk."""
+        for fact in facts:
+            for person in () if fact.silent else fact.persons():
+                unwritten = self._unwritten.setdefault(person, {})
+                unwritten.pop(fact.key, None)
+                unwritten[fact.key] = fact.device
+
+    def _store(
+        self, facts: Sequence[Fact], persons: Sequence[Person], received_at: float, now: float
+    ) -> None:
+        def written(future: asyncio.Future[list[Id]]) -> None:
+            # A broken disk ends the process by itself; there is nothing to do about it here.
+            if future.cancelled() or future.exception() is not None:
+                return
+            self._recent.drop(future.result())
+            for fact in facts:
+                for person in fact.persons():
+                    devices = self._unwritten.get(person, {})
+                    if devices.get(fact.key) is fact.device:
+                        del devices[fact.key]
+                    if not devices:
+                        self._unwritten.pop(person, None)
+
+        assert self._write is not None  # the caller has looked
+        job = partial(
+            rows.store,
+            facts=facts, persons=persons, received_at=received_at, now=now, bounds=self._bounds,
+        )  # fmt: skip
+        self._write(job, must_land=True).add_done_callback(written)
+
+    # Looking up
 
     def devices_of(self, source: str, message: Message) -> list[Device]:
         """The devices known of this message's user, each once, the last learnt first."""
         found: dict[str, Device] = {}
-        for person in _persons(source, message):
+        for person in persons_of(source, message):
             for device in self._find(person):
-                found.setdefault(_key(device), device)
+                found.setdefault(key_of(device), device)
         return list(found.values())
+
+    def owner_of(self, source: str, ids: Sequence[str]) -> Identity | None:
+        """The last user and the last anonymous id that were seen with the first of these ids that
+        any device is known by, in whatever case; None if there is none.
+        """
+        for id_ in ids:
+            found = self._read(
+                "SELECT user_id, anonymous_id FROM device_ids WHERE source = ? AND id = ?",
+                (source, id_.lower().encode(errors="replace").decode()),  # it comes from anybody
+            )
+            for user_id, anonymous_id in found:
+                persons = ((source, f"u:{user_id}"), (source, f"a:{anonymous_id}"))
+                if self._forgotten and any(each in self._forgotten for each in persons):
+                    continue  # to be removed in a moment
+                return Identity(user_id=user_id, anonymous_id=anonymous_id)
+        return None
 
     def _find(self, person: Person) -> list[Device]:
         found = dict(reversed(self._unwritten.get(person, {}).items()))
         if person in self._forgotten:
             return list(found.values())[:MAX_DEVICES]
-        rows = self._read(
-            "SELECT details FROM devices WHERE source = ? AND person = ?"
+        source, name = person
+        nameless = name.startswith("a:")
+        known = self._read(
+            "SELECT device, details FROM devices WHERE source = ? AND person = ?"
             " ORDER BY seen_at DESC LIMIT ?",
             (*person, MAX_DEVICES),
         )
-        for (details,) in rows:
+        for key, details in known:
+            if nameless and self._forgotten and (source, f"d:{key}") in self._forgotten:
+                continue
             with suppress(msgspec.MsgspecError):  # a foreign row must not stop the rest
-                device = _decode(details)
-                found.setdefault(_key(device), device)
+                device = rows.decode(details)
+                found.setdefault(key_of(device), device)
         return list(found.values())[:MAX_DEVICES]
 
-    def _add(self, person: Person, device: Device) -> None:
-        # Whose it is lasts; tracking consent is a matter of the moment and goes with each message.
-        device = Device(device.platform, device.kochava_device_id, device.ids)
-        details = _encode(device)
+    # Forgetting
+
+    def forget(self, source: str, message: Message) -> None:
+        """Everything about the user of a message, and whom without a name the user's devices are
+        known by. What was received before the message is not learnt any more.
+        """
+        requested_at = message.received_at.timestamp()
+        for person in persons_of(source, message):
+            devices = self._find(person)
+            self._recent.drop((source, id_) for device in devices for id_ in ids_of(device))
+            self._unwritten.pop(person, None)
+            gone = [person]
+            if person[1].startswith("u:"):
+                keys = {key_of(device) for device in devices}
+                self._drop_unwritten(source, keys)
+                gone += ((source, f"d:{key}") for key in keys)
+            self._forgotten.update(gone)
+            if self._write is not None:
+                job = partial(rows.forget, person=person, requested_at=requested_at)
+                self._write(job, must_land=True).add_done_callback(partial(self._deleted, gone))
+
+    def _drop_unwritten(self, source: str, keys: Iterable[str]) -> None:
+        for (of, name), devices in self._unwritten.items():
+            if of == source and name.startswith("a:"):
+                for key in keys:
+                    devices.pop(key, None)
+
+    def _deleted(self, gone: Sequence[tuple[str, str]], future: asyncio.Future[list[Id]]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # as in `_store`
+        self._recent.drop(future.result())
+        self._forgotten.subtract(gone)
+        for each in gone:
+            if self._forgotten[each] <= 0:
+                del self._forgotten[each]
+
+    def prune(self) -> None:
+        """Removes a piece of what is too much or too old, if anything is. To be called about once
+        a second: what was learnt before the bounds were as they are now, and what nobody adds to.
+        """
         now = self._clock.now()
-        key = _key(device)
-        if self._is_recent(person, key, details, now):
+        if self._write is None or self._pruning or not rows.is_prune_due(
+            self._read, now, self._bounds
+        ):  # fmt: skip
             return
-        self._recent[person, key] = details, now
-        if len(self._recent) > _MAX_RECENT:
-            self._recent.popitem(last=False)
-        unwritten = self._unwritten.setdefault(person, {})
-        unwritten.pop(key, None)
-        unwritten[key] = device
-        if self._write is not None:
-            self._store(person, key, details, now, device)
 
-    def _is_recent(self, person: Person, key: str, details: bytes, now: float) -> bool:
-        """Whether this was written lately, and is still there."""
-        before, seen_at = self._recent.get((person, key), (b"", 0.0))
-        if before != details or now - seen_at >= _DAY:
-            return False
-        if not self._shared:
-            return True
-        # One worker does not know whom another has forgotten, only that somebody was.
-        times = self._read("SELECT times FROM forgotten", ())[0][0]
-        if times == self._times_forgotten:
-            return True
-        self._times_forgotten = times
-        self._recent.clear()
-        return False
+        def job(cursor: apsw.Cursor) -> list[Id]:
+            rows.prune_deletions(cursor, now, self._bounds, rows.PIECE)
+            return rows.prune(cursor, now, self._bounds, rows.PIECE)
 
-    def _store(self, person: Person, key: str, details: bytes, now: float, device: Device) -> None:
-        def job(cursor: apsw.Cursor) -> None:
-            cursor.execute(
-                "REPLACE INTO devices VALUES (?, ?, ?, ?, ?)", (*person, key, details, now)
-            )
-            cursor.execute(_TRIM, (*person, MAX_DEVICES))
+        def pruned(future: asyncio.Future[list[Id]]) -> None:
+            self._pruning = False
+            if not future.cancelled() and future.exception() is None:
+                self._recent.drop(future.result())
 
-        def written(future: asyncio.Future[None]) -> None:
-            # A broken disk ends the process by itself; there is nothing to do about it here.
-            if future.cancelled() or future.exception() is not None:
-                return
-            devices = self._unwritten.get(person, {})
-            if devices.get(key) is device:
-                del devices[key]
-            if not devices:
-                self._unwritten.pop(person, None)
-
-        assert self._write is not None  # the caller has looked
-        self._write(job, must_land=True).add_done_callback(written)
-
-
-def _delete(cursor: apsw.Cursor, person: Person) -> None:
-    cursor.execute("DELETE FROM devices WHERE source = ? AND person = ?", person)
-    cursor.execute("UPDATE forgotten SET times = times + 1")
-
-
-def _persons(source: str, message: Message) -> list[Person]:
-    ids = (("u", message.user_id), ("a", message.anonymous_id))
-    return [(source, f"{kind}:{id_}") for kind, id_ in ids if id_]
-
-
-def _before(source: str, message: Message) -> list[Person]:
-    """Who the user of this message was until now."""
-    if isinstance(message, Alias):
-        return [(source, f"u:{message.previous_id}"), (source, f"a:{message.previous_id}")]
-    if isinstance(message, Identify) and message.anonymous_id:
-        return [(source, f"a:{message.anonymous_id}")]
-    return []
-
-
-def _key(device: Device) -> str:
-    return device.kochava_device_id or next(iter(device.ids.values()))
+        self._pruning = True
+        self._write(job, must_land=False).add_done_callback(pruned)

@@ -1,6 +1,8 @@
 """By which device a message is ordered that names only a user: the first that came with that user.
+If such a message came before any device, it is the user itself, as a hash.
 
-For good, so that such messages of one user keep their order among themselves as well.
+For good, so that such messages of one user keep their order among themselves: one that still waits
+must not be overtaken by a later one because a device became known meanwhile.
 """
 
 from __future__ import annotations
@@ -21,20 +23,21 @@ class Persons:
         self._remembered: dict[int, int] = {}
 
     def device(self, cursor: apsw.Cursor, event: Event) -> int:
-        """By which an event is ordered; what names both teaches whose device it is."""
+        """By which an event is ordered. The first of a person decides for all that name none."""
         person = event.person
-        if person is None or (not event.of_person and person in self._remembered):
+        if person is None:
             return event.device
-        if not event.of_person:
+        first = self._remembered.get(person)
+        if first is None:
             cursor.execute("INSERT OR IGNORE INTO persons VALUES (?, ?)", (person, event.device))
-        known = self._remembered.get(person) or self._find(cursor, person)
-        return known if event.of_person and known is not None else event.device
+            first = self._find(cursor, person)
+        return first if event.of_person else event.device
 
-    def _find(self, cursor: apsw.Cursor, person: int) -> int | None:
+    def _find(self, cursor: apsw.Cursor, person: int) -> int:
+        """The row is there."""
         found: Any = cursor.execute("SELECT device FROM persons WHERE person = ?", (person,))
-        device: int | None = next(iter(found), (None,))[0]
-        if device is not None:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[person] = device
+        device: int = next(iter(found))[0]
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[person] = device
         return device

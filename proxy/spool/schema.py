@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_by_lane ON events (lane, id);
 -- A live event must wait for bulk ones of its device that nobody has looked at yet.
 CREATE INDEX IF NOT EXISTS bulk_by_device ON events (device, id) WHERE bulk;
--- The first device of a person, by which what names no device is ordered: hashes of both.
+-- By what messages of a person are ordered that name no device: the first device, or the person
+-- where such a message came before any. Hashes of both.
 CREATE TABLE IF NOT EXISTS persons (
     person INTEGER PRIMARY KEY,
     device INTEGER NOT NULL

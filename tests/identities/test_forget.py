@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import apsw
+import msgspec
 import pytest
 
 from proxy.database import Database
 from proxy.errors import StorageFull
 from proxy.identities.known import KnownDevices
-from proxy.segment import Message
+from proxy.segment import Identity, Message
 from tests.identities.test_known import database, devices, found, seen, written
 from tests.support import FakeClock, make_message
 
@@ -158,3 +161,88 @@ async def test_without_a_file_to_write_a_forgotten_user_is_unknown_and_the_file_
     explaining.forget("acme", deletion("u-1"))
     assert found(explaining, "u-1") == []
     assert found(devices, "u-1") == ["1"]
+
+
+@pytest.mark.parametrize("on_disk", [False, True], ids=["not yet on the disk", "on the disk"])
+async def test_a_user_s_devices_are_known_by_nobody_s_name_either(
+    devices: KnownDevices, database: Database, on_disk: bool
+) -> None:
+    devices.learn("acme", seen("u-1", "a-1", advertisingId="adv"))
+    devices.learn("acme", seen(anonymous="a-2"))
+    devices.learn("acme", seen(anonymous="a-2", id_="2"))
+    if on_disk:
+        await written(database)
+    devices.forget("acme", deletion("u-1"))
+    assert devices.devices_of("acme", make_message(anonymous_id="a-1")) == []
+    await written(database)
+    assert rows(database) == [("acme", "a:a-2")]
+    assert database.read("SELECT id, anonymous_id FROM device_ids") == [("2".rjust(16, "0"), "a-2")]
+    assert devices.owner_of("acme", ["adv", "1".rjust(16, "0")]) is None
+
+
+async def test_another_user_of_the_same_device_is_not_forgotten(
+    devices: KnownDevices, database: Database
+) -> None:
+    devices.learn("acme", seen("u-1", "a-1"))
+    devices.learn("acme", seen("u-2", "a-2"))
+    await written(database)
+    devices.forget("acme", deletion("u-1"))
+    await written(database)
+    assert rows(database) == [("acme", "u:u-2")]
+    owner = devices.owner_of("acme", ["1".rjust(16, "0")])
+    assert owner == Identity(user_id="u-2")
+
+
+def received(seconds: float, message: Message) -> Message:
+    moment = message.received_at + timedelta(seconds=seconds)
+    return msgspec.structs.replace(message, received_at=moment)
+
+
+async def test_what_was_received_before_a_deletion_is_not_learnt_after_it(
+    devices: KnownDevices, database: Database, clock: FakeClock
+) -> None:
+    """An event that has to be tried again speaks of its user each time."""
+    old = [
+        seen("u-1", "a-1"),
+        seen(anonymous="a-1"),
+        make_message("alias", user_id="u-3", previous_id="u-1"),
+    ]
+    devices.learn("acme", old[0])
+    await written(database)
+    devices.forget("acme", received(10, deletion("u-1")))
+    await written(database)
+    for known in (devices, KnownDevices(database.read, database.write, clock)):
+        for message in old:
+            known.learn("acme", message)
+            await written(database)
+            assert rows(database) == []
+            assert known.devices_of("acme", message) == []
+    devices.learn("acme", received(11, old[0]))
+    await written(database)
+    assert found(devices, "u-1") == ["1"]
+    assert rows(database) == [("acme", "a:a-1"), ("acme", "u:u-1")]
+
+
+async def test_forgetting_reads_over_nobody_else(devices: KnownDevices, database: Database) -> None:
+    devices.learn("acme", seen("u-1", "a-1"))
+    await written(database)
+    statements: dict[str, Any] = {}
+
+    def trace(_cursor: object, statement: str, values: Any) -> bool:
+        statements[statement] = values
+        return True
+
+    database._writer.exec_trace = trace
+    devices.forget("acme", deletion("u-1"))
+    await written(database)
+    database._writer.exec_trace = None
+    plans = [
+        str(row[3])
+        for statement, values in statements.items()
+        if statement.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")
+        for row in database.read(f"EXPLAIN QUERY PLAN {statement}", values or ())
+    ]
+    assert len(plans) >= 6
+    assert not [plan for plan in plans if plan.startswith("SCAN")]
+    keys = ("source=? AND person=?", "source=? AND device=?", "source=? AND id=?", "person=?)")
+    assert all(any(key in plan for key in keys) for plan in plans)

@@ -237,7 +237,7 @@ async def test_neither_looking_up_nor_learning_scans_the_table(
         row[3]
         for statement, values in statements.items()
         if statement.split()[0] in ("SELECT", "REPLACE", "DELETE")
-        for row in database.read(f"EXPLAIN QUERY PLAN {statement}", values)
+        for row in database.read(f"EXPLAIN QUERY PLAN {statement}", values or ())
     ]
     assert len(statements) >= 3
     assert not [plan for plan in plans if plan.startswith("SCAN")]

@@ -1,4 +1,6 @@
-"""What names only a user is ordered by the first device that came with that user."""
+"""What names only a user is ordered by the first that came with that user: a device, or by the user
+if such a message came before any device.
+"""
 
 from __future__ import annotations
 
@@ -90,3 +92,22 @@ async def test_what_engage_computed_arrives_in_its_order_in_either_form(
 async def test_without_any_device_a_users_messages_keep_their_order(spool: SqliteSpool) -> None:
     await spool.append("acme", [of_user("true"), of_user("false")], {})
     assert ids(lease_now(spool)) == ["true"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_device_that_becomes_known_lets_no_audience_overtake_an_earlier_one(
+    spool: SqliteSpool, database: Database, clock: FakeClock, restarted: bool
+) -> None:
+    await spool.append("acme", [of_user("true-1")], {})
+    (waiting,) = lease_now(spool)
+    await spool.append("acme", [of_device("a", "phone")], {})
+    if restarted:
+        spool = SqliteSpool(database, clock, DAY)
+        waiting, device = lease_now(spool)
+        assert ids([device]) == ["a"]
+    await spool.append("acme", [of_user("false"), of_user("true-2")], {})
+    assert set(ids(lease_now(spool))) <= {"a"}
+    for following in ("false", "true-2"):
+        await spool.settle(waiting, Settlement("delivered"))
+        (waiting,) = lease_now(spool)
+        assert ids([waiting]) == [following]
