@@ -16,12 +16,13 @@ from proxy.deliver.prepared import Prepared
 from proxy.errors import Refused
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
-from proxy.kochava import Request
+from proxy.kochava import KochavaRequest, Request
 from proxy.mapping.dispatch import NO_DEVICE, Dispatcher, Requests
 from proxy.mapping.plugins import Plugins
 from proxy.postback import decode_postback, ids_of, spellings
 from proxy.segment import Delete, Identity, Message, Postback, Source
 from proxy.states import Decision, Deliver, Fail, Filter, Hold, Planned
+from proxy.translate import without_stale_token
 
 #: Called with the name of a stage and what came out of it.
 Trace = Callable[[str, object], None]
@@ -86,7 +87,8 @@ class Pipeline:
         if not isinstance(mapped, Requests):
             return mapped
         self._trace("join", mapped.requests)
-        return self._encode(mapped.requests, source)
+        age = self._clock.now() - message.timestamp.timestamp()
+        return self._encode(mapped.requests, source, age)
 
     def _decide_postback(self, postback: Postback, source: Source) -> Decision:
         if not self._encoder.reaches_segment(source.name):
@@ -117,12 +119,21 @@ class Pipeline:
             return None
         return Hold(reason, min(max(age, 1.0), seconds - age))
 
-    def _encode(self, requests: tuple[Request, ...], source: Source) -> Deliver | Fail:
+    def _encode(
+        self, requests: tuple[Request, ...], source: Source, age: float = 0.0
+    ) -> Deliver | Fail:
+        """`age` is how many seconds ago it happened that these tell of."""
         try:
             planned = tuple(
-                Planned(request, self._encoder.encode(request, source.name)) for request in requests
+                Planned(request, self._encoder.encode(_fresh(request, age), source.name))
+                for request in requests
             )
         except Exception:  # noqa: BLE001  a plugin may have put anything there
             return Fail("not_encodable", traceback.format_exc(limit=-3))
         self._trace("encode", planned)
         return Deliver(planned)
+
+
+def _fresh(request: Request, age: float) -> Request:
+    """Retries and replays come late: without what has run out meanwhile."""
+    return without_stale_token(request, age) if isinstance(request, KochavaRequest) else request

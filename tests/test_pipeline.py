@@ -33,14 +33,16 @@ AUDIENCE = {
 
 
 def make_pipeline(
-    config: Config | None = None, trace: Callable[[str, object], None] = lambda *_: None
+    config: Config | None = None,
+    trace: Callable[[str, object], None] = lambda *_: None,
+    clock: FakeClock | None = None,
 ) -> Pipeline:
     config = config or make_config()
     return Pipeline(
         load_plugins(config, Path()),
         config,
         KnownDevices(lambda *_: [], None, FakeClock()),
-        FakeClock(),
+        clock or FakeClock(),
         trace,
     )
 
@@ -123,6 +125,21 @@ def test_what_a_plugin_makes_that_json_cannot_hold_fails_alone(tmp_path: Path) -
     assert isinstance(decision, Fail)
     assert decision.reason == "not_encodable"
     assert "object" in decision.detail
+
+
+async def test_a_token_of_apples_is_not_sent_once_it_has_run_out() -> None:
+    """However long the install has waited, or whoever replays it."""
+    device = {**IOS_DEVICE, "adServicesToken": "token"}
+    install = {"type": "track", "event": "Application Installed", "userId": "u-1",
+               "context": {"device": device}}  # fmt: skip
+    clock = FakeClock()
+    pipeline = make_pipeline(clock=clock)
+    (body,) = bodies(pipeline.prepare(make_event(install)).decision)
+    assert body["data"]["ad_services_token"] == "token"
+    await clock.advance(86_400)
+    (late,) = bodies(pipeline.prepare(make_event(install)).decision)
+    del body["data"]["ad_services_token"]
+    assert late == body
 
 
 def test_the_trace_hears_every_stage_in_order() -> None:
