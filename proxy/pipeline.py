@@ -123,11 +123,9 @@ class Pipeline:
         self, requests: tuple[Request, ...], source: Source, age: float = 0.0
     ) -> Deliver | Fail:
         """`age` is how many seconds ago it happened that these tell of."""
+        encode, name = self._encoder.encode, source.name
         try:
-            planned = tuple(
-                Planned(request, self._encoder.encode(_fresh(request, age), source.name))
-                for request in requests
-            )
+            planned = tuple(Planned(each, encode(_fresh(each, age), name)) for each in requests)
         except Exception:  # noqa: BLE001  a plugin may have put anything there
             return Fail("not_encodable", traceback.format_exc(limit=-3))
         self._trace("encode", planned)
