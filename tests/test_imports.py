@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 #: From the ground up. A module may import modules of its own floor's room and of floors below.
 GROUND = {
     "appstate", "clock", "config", "configfile", "configrules", "connections", "database",
-    "decode", "device", "errors", "event", "kochava", "occasionally", "placing", "segment",
-    "states", "translate", "turns",
+    "decode", "device", "errors", "event", "kochava", "occasionally", "placing", "reserve",
+    "segment", "states", "translate", "turns",
 }  # fmt: skip
 ROOMS = {"console", "deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
 TOP = {"app", "pipeline", "supervisor", "worker", "cli"}
