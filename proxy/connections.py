@@ -25,6 +25,11 @@ BROKEN: Final = (
 NOT_WRITTEN: Final = (apsw.FullError, apsw.BusyError, *BROKEN)
 _log = structlog.get_logger(room="database")
 
+#: How much of the file is in use, in bytes; room that was freed in it is not.
+BYTES_IN_USE: Final = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 BUSY_MILLISECONDS: Final = 5_000  # to wait for programs that take no turns
 
 

@@ -17,7 +17,7 @@ import apsw
 import msgspec
 
 from proxy.appstate import WorkerState
-from proxy.database import open_for_reading
+from proxy.connections import BYTES_IN_USE, open_for_reading
 from proxy.errors import StorageError
 from proxy.observe.published import read_states
 
@@ -34,10 +34,6 @@ FROM lanes
 """
 _COUNT: Final = """
 SELECT source, (SELECT count(*) FROM events WHERE lane = lanes.id) FROM lanes
-"""
-_BYTES: Final = """
-SELECT (page_count - freelist_count) * page_size
-FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 
 
@@ -94,7 +90,7 @@ class SnapshotReader:
                 if received_at is not None:
                     oldest[source] = max(oldest.get(source, 0.0), now - received_at)
             self._check(connection, pending)
-            ((size,),) = _rows(connection, _BYTES)
+            ((size,),) = _rows(connection, BYTES_IN_USE)
             workers = _workers(connection, now)
         return Snapshot(messages, pending, oldest, self._balanced, size, workers)
 

@@ -10,6 +10,7 @@ from typing import Final, cast
 import apsw
 
 from proxy.clock import Clock
+from proxy.connections import BYTES_IN_USE
 from proxy.database import Database
 from proxy.event import Event
 from proxy.spool import ledger, rows
@@ -277,9 +278,6 @@ class SqliteSpool:
         return future
 
     def usage(self) -> Usage:
-        pages, free, size = self._database.read(
-            "SELECT page_count, freelist_count, page_size"
-            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-        )[0]
+        ((size,),) = self._database.read(BYTES_IN_USE)
         oldest = self._database.read("SELECT received_at FROM events ORDER BY id LIMIT 1")
-        return Usage((pages - free) * size, oldest[0][0] if oldest else None)
+        return Usage(size, oldest[0][0] if oldest else None)
