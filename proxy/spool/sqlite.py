@@ -20,8 +20,7 @@ from proxy.spool.lanes import Cursor, Lanes
 from proxy.spool.parking import Parking
 from proxy.states import Settlement
 
-SCAN: Final = 200  # events read at a time
-MAX_SCANS: Final = 20  # in one lease, so that it never takes long
+MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
 MAX_FOLLOWERS: Final = 20_000
@@ -122,7 +121,7 @@ class SqliteSpool:
             elif cursor.read_up or scans == MAX_SCANS:
                 break
             else:
-                found += self._scan(lane, cursor, min(SCAN, limit - len(found)))
+                found += self._scan(lane, cursor, limit - len(found))
                 scans += 1
         return found
 
