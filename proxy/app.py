@@ -111,7 +111,12 @@ class App:
         worker = self._worker
         lock = worker.open_lock() if worker else await wait_for_lock(path)
         self._database = Database(
-            path, schemas, on_broken=self._broken, lock=lock, migrations=MIGRATIONS
+            path,
+            schemas,
+            on_broken=self._broken,
+            lock=lock,
+            migrations=MIGRATIONS,
+            reserve_bytes=int(config.spool.reserve_megabytes * 1_000_000),
         )
         try:
             await self._database.write(partial(purpose.claim, sandbox=self._sandbox))

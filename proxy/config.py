@@ -46,6 +46,7 @@ class Spool(Section, frozen=True):
     replicas: Count = 1
     high_water_megabytes: NotNegative = 10_000
     high_water_hours: NotNegative = 0
+    reserve_megabytes: NotNegative = 32
 
 
 class Kochava(Section, frozen=True):

@@ -11,6 +11,7 @@ import apsw
 import structlog
 
 from proxy.errors import StorageBroken, StorageError, StorageFull
+from proxy.reserve import Reserve, is_given_up
 from proxy.turns import Turn
 
 #: Older versions corrupt a WAL file when two connections write and checkpoint at once.
@@ -20,9 +21,25 @@ SCHEMA_VERSION: Final = 2
 BROKEN: Final = (
     apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError,
 )  # fmt: skip
+#: What becomes of a write by no fault of ours; all but `BROKEN` can be gone on after.
+NOT_WRITTEN: Final = (apsw.FullError, apsw.BusyError, *BROKEN)
 _log = structlog.get_logger(room="database")
 
+#: How much of the file is in use, in bytes; room that was freed in it is not.
+BYTES_IN_USE: Final = """
+SELECT (page_count - freelist_count) * page_size
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
 BUSY_MILLISECONDS: Final = 5_000  # to wait for programs that take no turns
+
+
+def is_full(error: apsw.Error) -> bool:
+    """Whether there is no room on the disk. Where `-shm` cannot grow SQLite calls that an I/O
+    error; nothing has been committed then either (unixShmMap in
+    https://sqlite.org/src/file/src/os_unix.c).
+    """
+    extended = getattr(error, "extendedresult", None)  # not where a VFS in Python raised it
+    return isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE
 
 
 def open_for_reading(path: Path) -> apsw.Connection:
@@ -49,9 +66,10 @@ def _refuse_newer(connection: apsw.Connection) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[apsw.Connection]:
+def writing(path: Path, *, adds: bool = False) -> Iterator[apsw.Connection]:
     """One transaction of a program beside the proxy, in its turn: a connection that has begun,
     committed and synced at the end, rolled back where an exception leaves it. Keep it short.
+    `adds` is as that of `proxy.database.Database.write`.
 
     Raises:
         StorageError: the file cannot be opened, or is held by a program that takes no turns.
@@ -68,6 +86,8 @@ def writing(path: Path) -> Iterator[apsw.Connection]:
         ):
             connection.pragma("synchronous", "full")
             connection.pragma("wal_autocheckpoint", 0)
+            if adds and is_given_up(path):
+                raise StorageFull(f"{path}: the disk is full")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -76,11 +96,11 @@ def writing(path: Path) -> Iterator[apsw.Connection]:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-    except apsw.FullError as error:
-        raise StorageFull(f"{path}: {error}") from None
-    except BROKEN as error:
-        raise StorageBroken(f"{path}: {type(error).__name__}: {error}") from None
-    except apsw.BusyError as error:
+    except NOT_WRITTEN as error:
+        if is_full(error):
+            raise StorageFull(f"{path}: {error}") from None
+        if isinstance(error, BROKEN):
+            raise StorageBroken(f"{path}: {type(error).__name__}: {error}") from None
         raise StorageError(f"{path}: {error}") from None
 
 
@@ -88,12 +108,27 @@ def writing(path: Path) -> Iterator[apsw.Connection]:
 Migration = Callable[[apsw.Connection], None]
 
 
-def prepare(
+def open_for_writing(
+    path: Path, schemas: Sequence[str], migrations: Mapping[int, Migration], reserve: Reserve
+) -> apsw.Connection:
+    """A connection that writes durably, to a file that has these tables from then on. `migrations`
+    are named by the version that they start from. On a full disk the room that even this needs, for
+    `-shm` at least, is that of the reserve.
+    """
+    connection = apsw.Connection(str(path))
+    try:
+        _prepare(connection, schemas, migrations)
+    except apsw.Error as error:
+        connection.close()
+        if is_full(error) and reserve.give_up():
+            return open_for_writing(path, schemas, migrations, reserve)
+        raise
+    return connection
+
+
+def _prepare(
     connection: apsw.Connection, schemas: Sequence[str], migrations: Mapping[int, Migration]
 ) -> None:
-    """Makes a new connection one that writes durably, and the file one that has these tables.
-    `migrations` are named by the version that they start from.
-    """
     connection.set_busy_timeout(BUSY_MILLISECONDS)
     _refuse_newer(connection)
     mode = connection.pragma("journal_mode", "wal")
@@ -109,7 +144,8 @@ def prepare(
                 migrations[older](connection)
         for schema in schemas:
             connection.execute(schema)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if version != SCHEMA_VERSION:  # a disk may be too full for writing the same again
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def refuse_old_sqlite() -> None:

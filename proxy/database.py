@@ -18,19 +18,22 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final, NamedTuple, TypeVar
 
 import apsw
 
 from proxy.connections import (
     BROKEN,
+    NOT_WRITTEN,
     Migration,
+    is_full,
     open_for_reading,
-    prepare,
+    open_for_writing,
     refuse_old_sqlite,
     writing,
 )
 from proxy.errors import StorageBroken, StorageError, StorageFull
+from proxy.reserve import Reserve
 from proxy.turns import Turn, take_lock
 
 __all__ = ["Database", "Job", "open_for_reading", "writing"]
@@ -46,15 +49,13 @@ CHECKPOINT_PAGES: Final = 4_000  # of the WAL, 16 MB, before they are moved into
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
 
-class _Write:
+class _Write(NamedTuple):
     """A job and the future of whoever waits for it."""
 
-    __slots__ = ("future", "job", "must_land")
-
-    def __init__(self, job: Job[Any], future: asyncio.Future[Any], *, must_land: bool) -> None:
-        self.job = job
-        self.future = future
-        self.must_land = must_land
+    job: Job[Any]
+    future: asyncio.Future[Any]
+    must_land: bool
+    adds: bool
 
 
 class Database:
@@ -67,9 +68,11 @@ class Database:
         on_broken: Callable[[StorageBroken], None] = lambda _: None,
         lock: IO[str] | None = None,
         migrations: Mapping[int, Migration] | None = None,
+        reserve_bytes: int = 0,
     ) -> None:
         """`schemas` are the tables, `migrations` how older files come to have them. `lock` is that
-        of `take_lock`, if somebody took it already; the close lets go of it.
+        of `take_lock`, if somebody took it already; the close lets go of it. `reserve_bytes` of the
+        disk are kept for what must land (0: none).
 
         Raises:
             StorageError: the file cannot be used.
@@ -86,11 +89,12 @@ class Database:
         self._wal_pages = 0
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._held: list[_Write] = []
+        self._reserve = Reserve(path, reserve_bytes)
         self._turn = Turn(path)
         try:
             with self._turn:
-                self._writer = apsw.Connection(str(path))
-                prepare(self._writer, schemas, migrations or {})
+                self._writer = open_for_writing(path, schemas, migrations or {}, self._reserve)
+                self._reserve.prepare()
             self._writer.set_wal_hook(self._committed)
             self._reader = open_for_reading(path)
             # It closes last; that moves all into the file.
@@ -102,9 +106,13 @@ class Database:
         self._thread = threading.Thread(target=self._work, name="spool-writer", daemon=True)
         self._thread.start()
 
-    def write(self, job: Job[T], *, must_land: bool = False) -> asyncio.Future[T]:
+    def write(
+        self, job: Job[T], *, must_land: bool = False, adds: bool = False
+    ) -> asyncio.Future[T]:
         """Queues `job`, behind all that were queued before; its answer comes once it is on the
-        disk. With `must_land` a full disk is waited out, for what must not be forgotten.
+        disk. With `must_land` a full disk is waited out, for what must not be forgotten, and the
+        reserve is there for it. What `adds` to the file, and so to what must land later, gets in
+        only while there is a reserve.
 
         The future raises:
             StorageFull: no room; nothing of this job was stored.
@@ -115,7 +123,7 @@ class Database:
         if self._closed:
             future.set_exception(StorageError(f"{self.path}: closed"))
             return future
-        self._queue.put(_Write(job, future, must_land=must_land))
+        self._queue.put(_Write(job, future, must_land, adds))
         return future
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -156,7 +164,7 @@ class Database:
             if writes:
                 with self._turn:
                     stopping = stopping or self._take_queued(writes)
-                    self._commit(writes)
+                    self._commit(self._admitted(writes))
                     self._checkpoint()
         for write in self._held:
             self._answer([(write, StorageFull("still no room at shutdown"))])
@@ -175,17 +183,28 @@ class Database:
                 writes.append(item)
         return False
 
-    def _commit(self, writes: list[_Write]) -> None:
+    def _admitted(self, writes: list[_Write]) -> list[_Write]:
+        """Without those that add, if the room that is left is not for them."""
+        if self._reserve.stands():
+            return writes
+        full = StorageFull(f"{self.path}: the disk is full")
+        self._answer([(write, full) for write in writes if write.adds])
+        return [write for write in writes if not write.adds]
+
+    def _commit(self, writes: list[_Write], *, again: bool = False) -> None:
+        if not writes:
+            return
         if self._broken:
             self._answer([(write, self._broken) for write in writes])
             return
         try:
             answers = self._transaction(writes)
-        except (apsw.FullError, apsw.BusyError) as error:
-            self._put_off(writes, error)
-        except BROKEN as error:
-            broken = self._break(error)
-            self._answer([(write, broken) for write in writes])
+        except NOT_WRITTEN as error:
+            if is_full(error) or isinstance(error, apsw.BusyError):
+                self._put_off(writes, error, again=again)
+            else:
+                broken = self._break(error)
+                self._answer([(write, broken) for write in writes])
         except Exception as error:  # noqa: BLE001  a faulty job: it alone may fail
             if len(writes) == 1:
                 self._answer([(writes[0], error)])
@@ -215,15 +234,20 @@ class Database:
         Within the turn: a WAL begins anew only once all of it has been moved, which would never
         come to pass while others write on. `_wal_pages` counts the pages of all processes.
         """
-        if self._broken or (self._wal_pages < CHECKPOINT_PAGES and not self._held):
-            return
+        if not self._broken and (self._wal_pages >= CHECKPOINT_PAGES or self._held):
+            self._move_wal()
+
+    def _move_wal(self) -> None:
         try:
             self._writer.wal_checkpoint()
         except BROKEN as error:
             self._break(error)
-        except apsw.Error:
-            return  # no room, or not now; the WAL keeps everything
-        self._wal_pages = 0
+        except apsw.Error as error:  # no room, or not now; the WAL keeps everything
+            # The WAL must not get longer than what the reserve can take over into the file.
+            if is_full(error) and self._reserve.give_up():
+                self._move_wal()
+        else:
+            self._wal_pages = 0
 
     def _committed(self, _connection: apsw.Connection, _name: str, wal_pages: int) -> int:
         self._wal_pages = wal_pages
@@ -234,16 +258,21 @@ class Database:
         self._loop.call_soon_threadsafe(self._on_broken, self._broken)
         return self._broken
 
-    def _put_off(self, writes: list[_Write], error: apsw.FullError | apsw.BusyError) -> None:
-        """Refuse what is new; results of what was already sent wait for room on the disk, or for
-        another program to let go of the file.
+    def _put_off(self, writes: list[_Write], error: apsw.Error, *, again: bool) -> None:
+        """Refuse what is new. Results of what was already sent get the reserve, and the WAL from
+        its beginning; where that was not enough they wait for room on the disk, or for another
+        program to let go of the file.
         """
         results = [write for write in writes if write.must_land]
         fresh = [write for write in writes if not write.must_land]
-        kind = StorageFull if isinstance(error, apsw.FullError) else StorageError
+        kind = StorageFull if is_full(error) else StorageError
         self._answer([(write, kind(f"{self.path}: {error}")) for write in fresh])
-        if fresh and results:
-            self._commit(results)
+        if fresh:
+            self._commit(results, again=again)
+        elif is_full(error) and not again:
+            self._reserve.give_up()
+            self._move_wal()
+            self._commit(results, again=True)
         else:
             self._held += results
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 GROUND = {
     "appstate", "clock", "config", "configfile", "configrules", "connections", "database",
     "decode", "device", "errors", "event", "heartbeat", "kochava", "occasionally", "placing",
-    "postback", "segment", "states", "translate", "turns",
+    "postback", "reserve", "segment", "states", "translate", "turns",
 }  # fmt: skip
 ROOMS = {"console", "deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
 TOP = {"app", "pipeline", "supervisor", "worker", "cli"}

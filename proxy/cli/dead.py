@@ -112,7 +112,7 @@ def replay(config_path: Path, which: Which, rate: float, yes: bool) -> None:
     The oldest come first, so that each device's keep their order. Can be interrupted: what is not
     yet replayed stays a dead letter.
     """
-    _each(config_path, which, "replay", replay_letters, rate, yes=yes)
+    _each(config_path, which, "replay", replay_letters, rate, adds=True, yes=yes)
 
 
 @dead.command()
@@ -121,7 +121,7 @@ def replay(config_path: Path, which: Which, rate: float, yes: bool) -> None:
 @yes_option
 def purge(config_path: Path, which: Which, yes: bool) -> None:
     """Throw dead letters away for good; the ledger still counts them."""
-    _each(config_path, which, "purge", purge_letters, PURGES_PER_SECOND, yes=yes)
+    _each(config_path, which, "purge", purge_letters, PURGES_PER_SECOND, adds=False, yes=yes)
 
 
 def _each(
@@ -131,6 +131,7 @@ def _each(
     work: Callable[[apsw.Cursor, Which, int, int], int],
     rate: float,
     *,
+    adds: bool,
     yes: bool,
 ) -> None:
     """A transaction after the other, so that a running proxy never waits for long."""
@@ -144,7 +145,7 @@ def _each(
     try:
         with click.progressbar(length=total, label=name) as bar:
             while True:
-                with writing(path) as connection:
+                with writing(path, adds=adds) as connection:
                     number = work(connection.cursor(), which, last, step)
                 done += number
                 bar.update(number)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import structlog
 
@@ -23,6 +24,20 @@ _SECRET_KEYS: Final = frozenset(
         "android_id", "ip", "origination_ip",
     )
 )  # fmt: skip
+
+
+class _StandardError:
+    """May be a file on the disk that is full. Then lines are lost, and nothing else: whoever says
+    something goes on.
+    """
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure_logs(**always: object) -> None:
@@ -44,7 +59,7 @@ def configure_logs(**always: object) -> None:
             render,
         ],
         # Line and line end in one call: those of several processes do not run into each other.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=True,
     )
 

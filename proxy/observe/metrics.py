@@ -53,6 +53,10 @@ def _of_messages(snapshot: Snapshot) -> Iterator[Metric]:
     for source, seconds in sorted(snapshot.oldest.items()):
         oldest.add_metric([source], seconds)
     yield oldest
+    letters = _gauge("dead_letters", "Dead letters that are kept", "source")
+    for source, number in sorted(snapshot.letters.items()):
+        letters.add_metric([source], number)
+    yield letters
     balanced = _gauge("ledger_balanced", "Whether every message received is accounted for")
     balanced.add_metric([], snapshot.balanced)
     yield balanced

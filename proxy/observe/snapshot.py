@@ -1,7 +1,7 @@
 """What the file says at one moment, read again and again however much is in it.
 
-Nothing here walks the queue but the count of it that the ledger is held against, which is made in
-an index, and seldom.
+Nothing here walks the queue or the dead letters but the counts of them, which are made in an index,
+and seldom.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import apsw
 import msgspec
 
 from proxy.appstate import WorkerState
-from proxy.database import open_for_reading
+from proxy.connections import BYTES_IN_USE, open_for_reading
 from proxy.errors import StorageError
 from proxy.observe.published import read_states
+from proxy.spool.ledger import read_replayed
 
-COUNT_SECONDS: Final = 60.0  # at least, between two counts of the queue
+COUNT_SECONDS: Final = 60.0  # at least, between two counts of the queue and the dead letters
 COUNT_SHARE: Final = 0.01  # of the time, at most, is spent on counting
 
 #: Source, outcome and reason.
@@ -35,15 +36,14 @@ FROM lanes
 _COUNT: Final = """
 SELECT source, (SELECT count(*) FROM events WHERE lane = lanes.id) FROM lanes
 """
-_BYTES: Final = """
-SELECT (page_count - freelist_count) * page_size
-FROM pragma_page_count, pragma_freelist_count, pragma_page_size
-"""
+_COUNT_DEAD: Final = "SELECT source, count(*) FROM dead GROUP BY source"
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """`messages` is the ledger. `pending` is what it leaves, and so no check of it; `balanced` is
-    one. `oldest` holds the seconds that the first event of each source's queue has waited.
+    """`messages` is the ledger, but that its numbers only grow: `dead` are all that ever died, and
+    `replayed` those of them that were put back. `pending` is what the ledger leaves, and so no
+    check of it; `balanced` is one. `oldest` holds the seconds that the first event of each source's
+    queue has waited, `letters` how many dead letters there are of each.
     """
 
     messages: dict[Line, int]
@@ -52,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     balanced: bool
     bytes: int
     workers: list[WorkerState]
+    letters: dict[str, int] = {}
 
 
 class SnapshotReader:
@@ -68,6 +69,7 @@ class SnapshotReader:
         self._monotonic = monotonic
         self._sources = tuple(sources)
         self._balanced = True
+        self._letters: dict[str, int] = {}
         self._count_at = float("-inf")
 
     def read(self, now: float) -> Snapshot:
@@ -80,23 +82,28 @@ class SnapshotReader:
         messages: dict[Line, int] = {
             (source, outcome, ""): 0
             for source in self._sources
-            for outcome in ("received", "duplicate", "delivered", "dead")
+            for outcome in ("received", "duplicate", "delivered", "dead", "replayed")
         }
         if not self._path.exists():
             return Snapshot(messages, _left(messages), dict.fromkeys(self._sources, 0.0),
-                            balanced=True, bytes=0, workers=[])  # fmt: skip
+                            balanced=True, bytes=0, workers=[],
+                            letters=dict.fromkeys(self._sources, 0))  # fmt: skip
         with reading(self._path) as connection:
             for source, outcome, reason, number in _rows(connection, _LEDGER):
                 messages[source, outcome, reason] = number
             pending = _left(messages)
+            for source, number in read_replayed(connection).items():
+                messages[source, "replayed", ""] = number
+                messages[source, "dead", ""] += number
             oldest = dict.fromkeys(pending, 0.0)
             for source, received_at in _rows(connection, _OLDEST):
                 if received_at is not None:
                     oldest[source] = max(oldest.get(source, 0.0), now - received_at)
             self._check(connection, pending)
-            ((size,),) = _rows(connection, _BYTES)
+            ((size,),) = _rows(connection, BYTES_IN_USE)
             workers = _workers(connection, now)
-        return Snapshot(messages, pending, oldest, self._balanced, size, workers)
+        letters = dict.fromkeys(pending, 0) | self._letters
+        return Snapshot(messages, pending, oldest, self._balanced, size, workers, letters)
 
     def _check(self, connection: apsw.Connection, pending: dict[str, int]) -> None:
         began = self._monotonic()
@@ -108,6 +115,7 @@ class SnapshotReader:
         self._balanced = all(
             pending.get(source, 0) == counted[source] for source in pending.keys() | counted
         )
+        self._letters = dict(_rows(connection, _COUNT_DEAD))
         ended = self._monotonic()
         self._count_at = ended + max(COUNT_SECONDS, (ended - began) / COUNT_SHARE)
 

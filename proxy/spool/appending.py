@@ -60,7 +60,7 @@ class Appender:
                 devices.add(device)
             return devices
 
-        return self._database.write(job)
+        return self._database.write(job, adds=True)
 
     def _is_bulk(self, event: Event) -> bool:
         if event.computed or event.happened_at is None or not self._bulk_age:

@@ -1,19 +1,20 @@
 """Counting, in the same transactions as what is counted.
 
 `received`, `rejected`, `duplicate`, `filtered`, `delivered` and `dead` are counted as they happen;
-`pending` is counted in the queue itself, so that the balance of both is a real check.
+`pending` is counted in the queue itself, so that the balance of both is a real check. What is
+replayed is no longer dead, so that `dead` goes down; how many these were ever stands beside it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
 from proxy.spool.base import Counts
 
-SCHEMA: Final = """
+_LEDGER: Final = """
 CREATE TABLE IF NOT EXISTS ledger (
     source  TEXT NOT NULL,
     outcome TEXT NOT NULL,
@@ -22,6 +23,13 @@ CREATE TABLE IF NOT EXISTS ledger (
     PRIMARY KEY (source, outcome, reason)
 ) WITHOUT ROWID;
 """
+_REPLAYED: Final = """
+CREATE TABLE IF NOT EXISTS replayed (
+    source TEXT PRIMARY KEY,
+    count  INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+SCHEMA: Final = _LEDGER + _REPLAYED
 
 
 def count(cursor: apsw.Cursor, source: str, outcome: str, reason: str = "", by: int = 1) -> None:
@@ -31,6 +39,23 @@ def count(cursor: apsw.Cursor, source: str, outcome: str, reason: str = "", by: 
         " ON CONFLICT DO UPDATE SET count = count + excluded.count",
         (source, outcome, reason, by),
     )
+
+
+def count_replayed(cursor: apsw.Cursor, source: str) -> None:
+    """Takes one from the dead, also in a file that no proxy of this version has opened yet."""
+    count(cursor, source, "dead", by=-1)
+    cursor.execute(_REPLAYED)
+    cursor.execute(
+        "INSERT INTO replayed VALUES (?, 1) ON CONFLICT DO UPDATE SET count = count + 1", (source,)
+    )
+
+
+def read_replayed(connection: apsw.Connection) -> dict[str, int]:
+    """How many letters of each source were ever replayed."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'replayed'").fetchall():
+        return {}
+    rows: Any = connection.execute("SELECT source, count FROM replayed").fetchall()
+    return dict(rows)
 
 
 def read_counts(connection: apsw.Connection, now: float) -> dict[str, Counts]:

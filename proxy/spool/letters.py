@@ -91,7 +91,7 @@ def replay_letters(cursor: apsw.Cursor, which: Which, last: int, limit: int) -> 
         lane = rows.lanes_of(cursor, source)[placed.computed]
         rows.insert_event(cursor, event, persons.device(cursor, event), lane)
         cursor.execute("DELETE FROM dead WHERE id = ?", (id_,))
-        ledger.count(cursor, source, "dead", by=-1)
+        ledger.count_replayed(cursor, source)
     return len(rows_)
 
 

@@ -30,5 +30,7 @@ def claim(cursor: apsw.Cursor, *, sandbox: bool) -> None:
             f"{pending} {theirs} events are pending in this file and must not be sent {ours}:"
             " name another spool.path"
         )
+    if before == sandbox:
+        return  # a disk may be too full for writing the same again
     cursor.execute("DELETE FROM purpose")
     cursor.execute("INSERT INTO purpose VALUES (?)", (sandbox,))

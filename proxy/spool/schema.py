@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS dead (
     facts       BLOB NOT NULL,
     raw         BLOB NOT NULL
 );
+CREATE INDEX IF NOT EXISTS dead_by_source ON dead (source); -- to count them
 """
     + ledger.SCHEMA
     + dedup.SCHEMA

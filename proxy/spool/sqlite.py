@@ -10,6 +10,7 @@ from typing import Final, cast
 import apsw
 
 from proxy.clock import Clock
+from proxy.connections import BYTES_IN_USE
 from proxy.database import Database
 from proxy.event import Event
 from proxy.spool import ledger, rows
@@ -20,8 +21,7 @@ from proxy.spool.parking import Parking
 from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
 
-SCAN: Final = 200  # events read at a time
-MAX_SCANS: Final = 20  # in one lease, so that it never takes long
+MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
 MAX_FOLLOWERS: Final = 20_000
@@ -125,7 +125,7 @@ class SqliteSpool:
             elif cursor.read_up or scans == MAX_SCANS:
                 break
             else:
-                found += self._scan(lane, cursor, min(SCAN, limit - len(found)))
+                found += self._scan(lane, cursor, limit - len(found))
                 scans += 1
         return found
 
@@ -281,9 +281,6 @@ class SqliteSpool:
         return future
 
     def usage(self) -> Usage:
-        pages, free, size = self._database.read(
-            "SELECT page_count, freelist_count, page_size"
-            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-        )[0]
+        ((size,),) = self._database.read(BYTES_IN_USE)
         oldest = self._database.read("SELECT received_at FROM events ORDER BY id LIMIT 1")
-        return Usage((pages - free) * size, oldest[0][0] if oldest else None)
+        return Usage(size, oldest[0][0] if oldest else None)

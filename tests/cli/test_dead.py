@@ -139,6 +139,21 @@ def test_what_is_purged_is_gone_and_still_counted(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("refused")
+def test_on_a_full_disk_letters_can_be_read_and_purged_but_not_replayed(
+    cli: Cli, spool: SqliteSpool
+) -> None:
+    """What is replayed would take the room that is left for results."""
+    spool_file = spool._database.path
+    spool_file.with_name(spool_file.name + ".reserve").touch()  # it was given up
+    said = cli("dead", "replay", "--yes", code=1).output
+    assert "the disk is full" in said
+    assert "0 of 3 done" in said
+    assert len(cli.json("dead", "list")["dead"]) == 3
+    assert cli.json("stats")["sources"]["acme"]["dead"] == 2
+    assert "3 of 3 done" in cli("dead", "purge", "--yes").stdout
+
+
+@pytest.mark.usefixtures("refused")
 def test_a_replay_that_is_interrupted_leaves_the_rest_where_it_was(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

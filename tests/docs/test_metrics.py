@@ -23,7 +23,7 @@ def real() -> dict[str, set[str]]:
     app = AppState("ko", rate=1.0, paused="status_401")
     snapshot = Snapshot(
         {("acme", "received", ""): 1}, {"acme": 1}, {"acme": 1.0}, balanced=True, bytes=1,
-        workers=[WorkerState(0, 1, NOW, NOW, [app])],
+        workers=[WorkerState(0, 1, NOW, NOW, [app])], letters={"acme": 1},
     )  # fmt: skip
     return {
         sample.name: set(sample.labels)

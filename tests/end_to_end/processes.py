@@ -89,6 +89,7 @@ def write_config(folder: Path, kochava: str, port: int = 0, **tables: Any) -> Pa
             "track_url": kochava + TRACK_PATH,
             "identity_link_url": kochava + LINK_PATH,
         },
+        "spool": {"reserve_megabytes": 1},  # tests leave many spools behind
         "delivery": {"retry_base_seconds": 0.05, "retry_max_seconds": 0.2, "max_concurrency": 20},
         **tables,
     }

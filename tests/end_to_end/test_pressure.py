@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tests.end_to_end.processes import (
     PATIENCE,
@@ -17,8 +20,10 @@ from tests.end_to_end.processes import (
     running,
     serving,
     until,
+    until_async,
     write_config,
 )
+from tests.small_disk import mounted
 
 DOWN = (503, b"")
 
@@ -142,6 +147,69 @@ async def test_a_full_disk_asks_clients_to_wait_and_with_room_again_they_get_in(
         await client.sends_until(200)
         await nothing_is_lost(client, proxy, sink)
         assert await proxy.end() == 0
+
+
+class SlowSink(Sink):
+    """Answers as many as it is allowed to; what is asked beyond waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._allowed = asyncio.Semaphore(0)
+
+    def allow(self, number: int) -> None:
+        for _ in range(number):
+            self._allowed.release()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        await self._allowed.acquire()
+        if request.transport is None or request.transport.is_closing():
+            self._allowed.release()  # whoever asked was killed
+            raise ConnectionResetError
+        return await super().handle(request)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_on_a_full_disk_results_are_kept_through_a_crash_while_clients_wait(
+    tmp_path: Path, session: aiohttp.ClientSession, workers: int
+) -> None:
+    sink = SlowSink()
+    with mounted(tmp_path / "small", 64) as disk:
+        async with serving(sink), running(write_config(
+            tmp_path,
+            sink.url,
+            server={"port": 0, "workers": workers},
+            spool={"path": str(disk.folder / "spool.db"), "reserve_megabytes": 8},
+        )) as proxy:  # fmt: skip
+            client = Client(proxy, session, pad=1_000)
+            while len(client.acknowledged) < 300:
+                await client.sends_until(200)
+            disk.fill()
+            await client.sends_until(503)
+            acknowledged = len(client.acknowledged)
+
+            sink.allow(150)
+            await until_async(partial(_has_delivered, proxy, 150))
+            before = sink.successes()
+            assert len(before) == 150
+            assert (await client.send()).status == 503
+
+            assert await proxy.end(signal.SIGKILL) == -signal.SIGKILL
+            await proxy.start()
+            assert (await client.send()).status == 503
+            sink.allow(10_000)
+            counts = await proxy.settles()
+            assert counts["delivered"] == acknowledged  # the disk is as full as before
+            assert {id_: sink.successes()[id_] for id_ in before} == before
+            assert (await client.send()).status == 503
+
+            disk.clear()
+            await client.sends_until(200)
+            await nothing_is_lost(client, proxy, sink)
+            assert await proxy.end() == 0
+
+
+async def _has_delivered(proxy: Proxy, number: int) -> bool:
+    return bool((await proxy.stats())["delivered"] == number)
 
 
 async def test_a_request_that_is_no_http_fills_no_log_and_gives_no_key_away(

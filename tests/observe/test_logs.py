@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
@@ -107,3 +108,27 @@ def test_elsewhere_each_line_is_one_json_object(monkeypatch: pytest.MonkeyPatch)
         ("one", "info", "test"), ("two", "error", "test"),
     ]  # fmt: skip
     assert lines[0]["timestamp"].endswith("Z")
+
+
+class FullDisk(io.StringIO):
+    """A standard error that is a file on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    def write(self, _: str) -> int:
+        self.refused += 1
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_costs_lines_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = FullDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    logs.configure_logs()
+    structlog.get_logger().warning("not_kept")
+    structlog.get_logger().warning("nor_this")
+    assert disk.refused == 2

@@ -37,6 +37,7 @@ def test_the_ledger_and_the_queue_are_told_by_source() -> None:
     snapshot = Snapshot(
         {("acme", "received", ""): 9, ("acme", "filtered", "consent"): 2, ("b", "dead", ""): 1},
         {"acme": 7, "b": 0}, {"acme": 12.5, "b": 0.0}, balanced=True, bytes=4_096, workers=[],
+        letters={"acme": 0, "b": 1},
     )  # fmt: skip
     assert samples(snapshot, "messages_total") == [
         ({"source": "acme", "outcome": "filtered", "reason": "consent"}, 2),
@@ -44,6 +45,7 @@ def test_the_ledger_and_the_queue_are_told_by_source() -> None:
         ({"source": "b", "outcome": "dead", "reason": ""}, 1),
     ]
     assert samples(snapshot, "pending") == [({"source": "acme"}, 7), ({"source": "b"}, 0)]
+    assert samples(snapshot, "dead_letters") == [({"source": "acme"}, 0), ({"source": "b"}, 1)]
     assert samples(snapshot, "oldest_pending_seconds")[0] == ({"source": "acme"}, 12.5)
     assert samples(snapshot, "spool_bytes") == [({}, 4_096)]
 

@@ -16,6 +16,7 @@ from proxy.database import Database
 from proxy.errors import StorageError
 from proxy.observe import snapshot
 from proxy.observe.snapshot import COUNT_SECONDS, SnapshotReader, read_workers
+from proxy.spool.letters import Which, purge_letters, replay_letters
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
 from tests.spool.helpers import copy_as_killed, events, lease_now
@@ -74,6 +75,7 @@ async def test_pending_is_what_came_to_no_end(reader: SnapshotReader, spool: Sql
     assert {line[1:]: number for line, number in found.messages.items() if line[0] == "acme"} == {
         ("received", ""): 7, ("rejected", "no_user_anon_id"): 2, ("duplicate", ""): 1,
         ("filtered", "consent"): 1, ("delivered", ""): 1, ("dead", ""): 1,
+        ("replayed", ""): 0,
     }  # fmt: skip
 
 
@@ -87,7 +89,47 @@ async def test_the_oldest_is_that_of_live_and_bulk_together(
     assert reader.read(NOW + 7).oldest == {"acme": 57.0, "idle": 0.0}
 
 
-@pytest.mark.parametrize("query", [snapshot._OLDEST, snapshot._COUNT, snapshot._LEDGER])
+async def test_what_is_replayed_or_purged_is_no_letter_and_no_counter_goes_down(
+    spool: SqliteSpool, database: Database, reader: SnapshotReader, monotonic: Monotonic
+) -> None:
+    def numbers() -> tuple[int, int, int, int]:
+        """Dead, replayed, letters, pending."""
+        monotonic.now += COUNT_SECONDS
+        found = reader.read(NOW)
+        assert found.balanced
+        dead, replayed = (found.messages["acme", each, ""] for each in ("dead", "replayed"))
+        return dead, replayed, found.letters["acme"], found.pending["acme"]
+
+    async def die() -> None:
+        while found := lease_now(spool, 1):
+            await spool.settle(found[0], Settlement("dead", "refused"))
+
+    await spool.append("acme", events("a", "b", "c"), {})
+    await die()
+    assert numbers() == (3, 0, 3, 0)
+    await database.write(lambda cursor: replay_letters(cursor, Which(), 3, limit=2))
+    assert numbers() == (3, 2, 1, 2)
+    spool.look()
+    await die()
+    assert numbers() == (5, 2, 3, 0)
+    await database.write(lambda cursor: purge_letters(cursor, Which(), 99, limit=99))
+    assert numbers() == (5, 2, 0, 0)
+
+
+async def test_a_file_in_which_nobody_counted_replays_can_be_read_and_replayed(
+    spool: SqliteSpool, database: Database, reader: SnapshotReader
+) -> None:
+    await spool.append("acme", events("a"), {})
+    await spool.settle(lease_now(spool)[0], Settlement("dead", "refused"))
+    await database.write(lambda cursor: list(cursor.execute("DROP TABLE replayed")))
+    assert reader.read(NOW).messages["acme", "dead", ""] == 1
+    await database.write(lambda cursor: replay_letters(cursor, Which(), 1, limit=1))
+    assert reader.read(NOW).messages["acme", "dead", ""] == 1
+
+
+@pytest.mark.parametrize(
+    "query", [snapshot._OLDEST, snapshot._COUNT, snapshot._COUNT_DEAD, snapshot._LEDGER]
+)
 async def test_no_scrape_reads_the_messages(
     spool: SqliteSpool, database: Database, query: str
 ) -> None:
@@ -95,7 +137,7 @@ async def test_no_scrape_reads_the_messages(
     await spool.append("acme", events("a"), {})
     plan = [row[-1] for row in database.read(f"EXPLAIN QUERY PLAN {query}")]
     assert not [step for step in plan if step.startswith("SCAN events")]
-    if query == snapshot._COUNT:
+    if query in (snapshot._COUNT, snapshot._COUNT_DEAD):
         assert any("COVERING INDEX" in step for step in plan)
 
 

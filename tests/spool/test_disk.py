@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -24,6 +24,7 @@ class Disk(apsw.VFS):
 
     def __init__(self) -> None:
         self.faults: dict[tuple[str, str], type[apsw.Error]] = {}
+        self.is_full: Callable[[], bool] = lambda: False
         super().__init__("faulty", "unix", makedefault=True)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  SQLite's name
@@ -49,6 +50,8 @@ class File(apsw.VFSFile):
         self.disk.check("write", self.name)
         if offset + len(data) > self.xFileSize():
             self.disk.check("grow", self.name)
+            if self.disk.is_full():
+                raise apsw.FullError("no space left on device")
         super().xWrite(data, offset)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802  SQLite's name
