@@ -65,16 +65,30 @@ def judge(reply: Reply, now: float, peer: Peer) -> Outcome:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds to wait that a Retry-After header asks for, as number or date; None if none."""
-    value = next((headers[name] for name in headers if name.lower() == "retry-after"), "").strip()
-    if not value:
-        return None
+    """The seconds to wait that a Retry-After header asks for, as number or date; None if none.
+
+    A date is of the clock of whoever wrote it, and so is the Date header beside it: where that
+    stands, it does not matter how wrong our own clock is.
+    """
+    value = _header(headers, "retry-after")
     if _SECONDS.fullmatch(value):
         return min(float(value), MAX_RETRY_AFTER)
+    moment = _moment(value)
+    if moment is None:
+        return None
+    written = _moment(_header(headers, "date"))
+    return min(max(0.0, moment - (now if written is None else written)), MAX_RETRY_AFTER)
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    """The value of a header, "" if it is not there."""
+    return next((headers[each] for each in headers if each.lower() == name), "").strip()
+
+
+def _moment(date: str) -> float | None:
+    """An HTTP date in epoch seconds."""
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(date)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, moment.timestamp() - now), MAX_RETRY_AFTER)

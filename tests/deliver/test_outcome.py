@@ -120,6 +120,14 @@ def test_retry_after_is_read_as_seconds_or_date(value: str, seconds: float | Non
     assert (outcome.kind, outcome.retry_after) == ("retry", seconds)
 
 
+def test_a_date_is_of_the_clock_of_whoever_wrote_it() -> None:
+    """Ours may be hours behind; nothing is to wait for those."""
+    answered = {"Retry-After": "Thu, 01 Jan 2026 06:00:07 GMT"}
+    at = "Thu, 01 Jan 2026 06:00:00 GMT"
+    assert retry_after({**answered, "Date": at}, NOW) == 7.0
+    assert retry_after({**answered, "Date": "some day"}, NOW) == MAX_RETRY_AFTER
+
+
 def test_the_header_is_found_in_any_case() -> None:
     assert retry_after({"rEtRy-AfTeR": "3"}, NOW) == 3.0
 
