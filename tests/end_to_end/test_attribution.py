@@ -104,7 +104,8 @@ class Install:
         }
 
     def send(self, client: Client) -> None:
-        context = {"device": {"id": self.device, "type": "android"}}
+        adid = f"0d9c2b7a-1111-4222-8333-{int(self.user[2:]):012}"
+        context = {"device": {"id": self.device, "advertisingId": adid, "type": "android"}}
         anonymous = f"a-{self.device}"
         client.track(anonymous_id=anonymous, event="Application Installed", context=context)
         client.identify(self.user, anonymous_id=anonymous, context=context)
