@@ -75,17 +75,18 @@ class KnownDevices:
         handed = self._handed_over(source, message)
         if own is not None and not own.silent:
             handed.pop(own.key, None)  # it knows better
-        facts = [fact for fact in handed.values() if not self._is_known(fact, now)]
-        for fact in facts:
+        facts = [*handed.values(), *([own] if own is not None else [])]
+        # All or none: what one of them has lost may be given again by another.
+        if all(self._is_known(fact, now) for fact in facts):
+            return
+        for fact in handed.values():
             self._recent.drop((source, id_) for id_ in fact.ids)
-        if own is not None and not self._is_known(own, now):
+        if own is not None:
             self._recent.add(own, now)
-            facts.append(own)
-        if facts:
-            self._keep(facts)
-            if self._write is not None:
-                persons = [*persons_of(source, message), *before(source, message)]
-                self._store(facts, persons, message.received_at.timestamp(), now)
+        self._keep(facts)
+        if self._write is not None:
+            persons = [*persons_of(source, message), *before(source, message)]
+            self._store(facts, persons, message.received_at.timestamp(), now)
 
     def _handed_over(self, source: str, message: Message) -> dict[str, Fact]:
         """The devices of who the user was until now, the last learnt last."""

@@ -238,3 +238,18 @@ async def test_a_file_that_knew_no_way_back_gains_it(tmp_path: Path, clock: Fake
     await written(database)
     assert user(devices, ONE) == "u-1"
     await database.close()
+
+
+async def test_what_one_device_loses_is_not_lost_to_another_of_the_same_user(
+    devices: KnownDevices, database: Database
+) -> None:
+    identify = make_message("identify", user_id="u-1", anonymous_id="a-1", context=phone("3"))
+    for message in (
+        seen("u-1", id_="1", advertisingId="adv"),
+        seen(anonymous="a-1", id_="1"),
+        seen("u-1", "a-1", id_="2", advertisingId="adv"),
+        identify,  # hands over device 1 without the advertising id that the user's had
+    ):
+        devices.learn("acme", message)
+        await written(database)
+    assert user(devices, "adv") == "u-1"
