@@ -40,7 +40,9 @@ def test_a_command_line_in_a_document_can_be_typed(
         found = command.commands.get(words[0])
         assert found is not None, words
         command, words = found, words[1:]
-    with command.make_context(command.name, list(words)):
+    # As below `main`, whose -h is one of each command's: click makes and keeps that at first use.
+    parent = click.Context(main, **main.context_settings)
+    with command.make_context(command.name, list(words), parent=parent):
         pass  # unknown options, wrong values and files of the repository that are not there raise
 
 

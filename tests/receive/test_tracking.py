@@ -149,9 +149,9 @@ async def test_no_answer_comes_before_the_commit(
     let_go, asked, write = threading.Event(), asyncio.Event(), door.database.write
     write(lambda _: let_go.wait(10))
 
-    def note_and_write(job: Job[Any]) -> asyncio.Future[Any]:
+    def note_and_write(job: Job[Any], **how: bool) -> asyncio.Future[Any]:
         asked.set()
-        return write(job)
+        return write(job, **how)
 
     monkeypatch.setattr(door.database, "write", note_and_write)
     posting = asyncio.create_task(door.post("/v1/track", track()))
