@@ -16,7 +16,7 @@ import msgspec
 from proxy.kochava import Request
 from proxy.mapping.hookspecs import hookimpl
 from proxy.mapping.plugins import Plugin
-from proxy.segment import Identify, Message, Page, Screen, Track
+from proxy.segment import Identify, Message, Page, Postback, Screen, Track
 from proxy.states import Outcome, Settlement
 
 PATIENCE_SECONDS = 30.0
@@ -27,31 +27,39 @@ class Narrator:
 
     def __init__(self) -> None:
         self.settled: asyncio.Queue[str] = asyncio.Queue()
+        self.postback = asyncio.Event()  # one of Kochava's came home
 
     def plugin(self) -> Plugin:
         return Plugin("narrator", "run --examples", __file__, self)
 
     @hookimpl
-    def delivery_attempted(self, message: Message, request: Request, outcome: Outcome) -> None:
+    def delivery_attempted(
+        self, message: Message | Postback, request: Request, outcome: Outcome
+    ) -> None:
         wire = msgspec.json.format(msgspec.json.encode(request), indent=2).decode()
         click.echo(f"\n{_describe(message)}")
         click.echo("  -> " + wire.replace("\n", "\n     "))
         click.echo(f"  <- {outcome.status} {outcome.body or outcome.reason} [{outcome.kind}]")
 
     @hookimpl
-    def event_settled(self, message: Message, settlement: Settlement) -> None:
+    def event_settled(self, message: Message | Postback, settlement: Settlement) -> None:
         if settlement.state != "delivered":
             detail = f": {settlement.reason}" if settlement.reason else ""
             click.echo(f"\n{_describe(message)}\n  -> nothing is sent [{settlement.state}{detail}]")
-        self.settled.put_nowait(message.message_id)
+        if isinstance(message, Postback):
+            self.postback.set()
+        else:
+            self.settled.put_nowait(message.message_id)
 
 
-def _describe(message: Message) -> str:
+def _describe(message: Message | Postback) -> str:
     match message:
         case Track(event=name) | Screen(name=name) | Page(name=name) if name:
             return f'{message.type} "{name}"'
         case Identify(user_id=user) if user:
             return f"identify {user}"
+        case Postback(fields=fields):
+            return f"postback of Kochava's: {fields.get('network', 'organic')}"
         case _:
             return message.type
 
@@ -80,6 +88,11 @@ async def send_examples(
                     await narrator.settled.get()
             except TimeoutError:
                 click.echo(f"{name}: not settled within {PATIENCE_SECONDS:.0f} s", err=True)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await narrator.postback.wait()
+        except TimeoutError:
+            click.echo("no postback came for the install", err=True)
     click.echo(
         f"\n{len(examples)} messages are through. Send your own to {base}/track; Ctrl-C ends."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 from pathlib import Path
 
@@ -53,7 +54,7 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
     if with_sandbox:
         sandbox = Sandbox(credentials=_credentials(config))
         await sandbox.start()
-        config = _pointed_at(config, sandbox)
+        config = _coming_home(_pointed_at(config, sandbox))
         click.echo(f"sandbox: nothing leaves this machine; all requests go to {sandbox.url}")
     narrator = Narrator()
     plugins = load_plugins(config, base, *([narrator.plugin()] if examples else []))
@@ -70,10 +71,17 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
     try:
         await app.start()
         freeze_memory()
+        scheme = "https" if config.server.tls_certificate else "http"
+        url = f"{scheme}://{_reachable(config.server.host)}:{app.port}"
+        if sandbox is not None:
+            postbacks = {
+                app_id: f"{url}/postbacks/kochava/{source.postback_token}"
+                for source in config.sources
+                for app_id in source.app_ids
+            }
+            sandbox.fire_at(postbacks.get)
         if examples:  # beside serving, so that a signal ends the process at once
             key = config.sources[0].write_keys[0]
-            scheme = "https" if config.server.tls_certificate else "http"
-            url = f"{scheme}://{_reachable(config.server.host)}:{app.port}"
             sending = asyncio.create_task(send_examples(examples, url, key, narrator))
             sending.add_done_callback(_examples_ended)
         await app.serve()
@@ -102,6 +110,22 @@ def _credentials(config: Config) -> dict[str, tuple[str, str]]:
             for app_id in [ids] if isinstance(ids, str) else ids.values():
                 found[app_id] = (source.kochava_api_key, source.kochava_secret)
     return found
+
+
+def _coming_home(config: Config) -> Config:
+    """The sandbox sends postbacks for every source: what such a source must have is made up."""
+    replace = msgspec.structs.replace
+    return replace(
+        config,
+        sources=tuple(
+            replace(
+                source,
+                postback_token=source.postback_token or secrets.token_hex(16),
+                segment_write_key=source.segment_write_key or secrets.token_hex(16),
+            )
+            for source in config.sources
+        ),
+    )
 
 
 def _pointed_at(config: Config, sandbox: Sandbox) -> Config:

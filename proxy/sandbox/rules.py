@@ -117,6 +117,18 @@ def link_problems(body: Any) -> list[str]:
     return problems
 
 
+def call_problems(body: Any, headers: Mapping[str, str]) -> list[str]:
+    """What is wrong with a `track` call to Segment (HTTP Tracking API)."""
+    if not isinstance(body, dict):
+        return ["the body is not a JSON object"]
+    problems = [f"{key} is missing" for key in ("event", "messageId") if not _filled(body.get(key))]
+    if not _filled(body.get("userId")) and not _filled(body.get("anonymousId")):
+        problems.append("userId or anonymousId is missing")
+    if not headers.get("Authorization", "").startswith("Basic "):
+        problems.append("the write key is missing")
+    return problems
+
+
 def signature_problems(
     raw: bytes, headers: Mapping[str, str], credentials: tuple[str, str] | None
 ) -> list[str]:

@@ -17,8 +17,16 @@ import orjson
 from aiohttp import web
 
 from proxy.clock import Chance, system_chance
-from proxy.sandbox.rules import MAX_BODY, link_problems, signature_problems, track_problems
+from proxy.sandbox.firing import DELAY_SECONDS, Firing, UrlOf
+from proxy.sandbox.rules import (
+    MAX_BODY,
+    call_problems,
+    link_problems,
+    signature_problems,
+    track_problems,
+)
 
+ACCEPTED = web.json_response({"success": "1"}).body
 TRACK_PATH = "/track/json"
 LINK_PATH = "/v1/cpi/identityLink.php"
 
@@ -51,6 +59,7 @@ class Sandbox:
         self._faults = faults or Faults()
         self._credentials = credentials or {}
         self._chance = chance or system_chance()
+        self._firing: Firing | None = None
 
     @property
     def url(self) -> str:
@@ -75,8 +84,14 @@ class Sandbox:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 
+    def fire_at(self, url_of: UrlOf, delay_seconds: float = DELAY_SECONDS) -> None:
+        """From now on every install brings a postback to the URL of its app; to be called once."""
+        self._firing = Firing(url_of, delay_seconds)
+
     async def stop(self) -> None:
         """Stops listening and closes the record."""
+        if self._firing is not None:
+            await self._firing.stop()
         await self._runner.cleanup()
         if self._file is not None:
             self._file.close()
@@ -84,7 +99,11 @@ class Sandbox:
     async def _track(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
         problems = track_problems(body, request.headers)
-        return await self._answer(request, raw, body, problems)
+        answer = await self._answer(request, raw, body, problems)
+        is_install = isinstance(body, dict) and body.get("action") == "install"
+        if self._firing is not None and is_install and answer.body == ACCEPTED:
+            self._firing.installed(body)
+        return answer
 
     async def _link(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
@@ -92,7 +111,7 @@ class Sandbox:
 
     async def _segment(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
-        problems = [] if isinstance(body, dict) else ["the body is not a JSON object"]
+        problems = call_problems(body, request.headers)
         answer: dict[str, Any] = {"success": not problems}
         return self._write_down(request, raw, body, 400 if problems else 200, answer)
 

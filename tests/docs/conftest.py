@@ -39,16 +39,19 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     sandbox = Sandbox()
     await sandbox.start()
     config = make_config(
-        WEBHOOK,
+        {**WEBHOOK, "postback_token": "t", "segment_write_key": "wk_segment"},
         server={"port": 0},
         kochava={
             "track_url": sandbox.url + TRACK_PATH,
             "identity_link_url": sandbox.url + LINK_PATH,
         },
+        segment={"api_url": f"{sandbox.url}/v1"},
     )
     narrator = Narrator()
     app = App(config, tmp_path, load_plugins(config, tmp_path, narrator.plugin()), sandbox=True)
     await app.start()
+    home = f"http://127.0.0.1:{app.port}/postbacks/kochava/t"
+    sandbox.fire_at(lambda _: home, delay_seconds=0)
     yield Running(app, narrator, tmp_path)
     app.request_stop()
     await app.serve()

@@ -72,10 +72,31 @@ async def test_what_is_wrong_is_a_200_without_success(
     assert problem in answer["error"]
 
 
-async def test_segments_api_takes_any_object(open_sandbox: Open) -> None:
+CALL = {"event": "Install Attributed", "messageId": "m-1", "anonymousId": "d-1"}
+KEY = {"Authorization": "Basic d2s6"}
+
+
+async def test_segments_api_takes_a_track(open_sandbox: Open) -> None:
     session = await open_sandbox()
-    assert await _post(session, "/v1/track", b"{}") == (200, {"success": True})
-    assert await _post(session, "/v1/track", b"[]") == (400, {"success": False})
+    call = json.dumps(CALL).encode()
+    assert await _post(session, "/v1/track", call, **KEY) == (200, {"success": True})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ([], KEY),
+        (CALL, {}),
+        *((changed(CALL, missing, ""), KEY) for missing in CALL),
+    ],
+    ids=["array", "no key", *CALL],
+)
+async def test_segments_api_refuses_what_segment_would_drop(
+    open_sandbox: Open, body: object, headers: dict[str, str]
+) -> None:
+    session = await open_sandbox()
+    answer = await _post(session, "/v1/track", json.dumps(body).encode(), **headers)
+    assert answer == (400, {"success": False})
 
 
 async def test_an_app_with_credentials_must_sign_and_others_need_not(open_sandbox: Open) -> None:
@@ -100,7 +121,7 @@ async def test_every_request_is_recorded_with_its_answer_one_a_line(
     await _post(session, TRACK_PATH, RAW, **{"X-Mine": "yes"})
     await _post(session, TRACK_PATH, spread)
     await _post(session, LINK_PATH, b"{torn\xff")
-    await _post(session, "/v1/track", b"{}")
+    await _post(session, "/v1/track", json.dumps(CALL).encode(), **KEY)
     lines = record.read_bytes().splitlines()
     first, second, third, fourth = map(json.loads, lines)
     assert (first["method"], first["path"], first["body"]) == ("POST", TRACK_PATH, INSTALL)
