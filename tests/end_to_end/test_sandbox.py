@@ -27,7 +27,9 @@ async def test_the_examples_are_told_as_message_request_and_answer(tmp_path: Pat
             said = proxy.log.read_text()
         assert not kochava.requests
     assert "nothing leaves this machine" in said
-    assert said.count("[delivered]") == 4
+    assert said.count("[delivered]") == 5  # four of the messages, and the install coming home
+    attributed = said.partition('"event": "Install Attributed"')[2]
+    assert '"user_id": "u-88"' in attributed
     assert said.count("[filtered: integrations]") == 1
     assert 'track "Order Completed"\n  -> {' in said
     assert '"event_name": "Purchase"' in said
@@ -41,7 +43,7 @@ async def test_the_examples_go_through_a_port_with_tls(tmp_path: Path) -> None:
     async with running(config, "--sandbox", "--examples", EXAMPLES) as proxy:
         await until(lambda: "5 messages are through" in proxy.log.read_text())
         assert await proxy.end() == 0
-        assert proxy.log.read_text().count("[delivered]") == 4
+        assert proxy.log.read_text().count("[delivered]") == 5
 
 
 async def test_a_signal_ends_it_even_while_examples_wait_for_an_answer(tmp_path: Path) -> None:
