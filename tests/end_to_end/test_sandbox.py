@@ -46,6 +46,22 @@ async def test_the_examples_go_through_a_port_with_tls(tmp_path: Path) -> None:
         assert proxy.log.read_text().count("[delivered]") == 5
 
 
+async def test_examples_without_a_postback_are_not_waited_for_long(tmp_path: Path) -> None:
+    """A second run within a day: what comes for its install is a repeat."""
+    config = write_config(tmp_path, "http://127.0.0.1:9")
+    for said in ('"event": "Install Attributed"', "no postback of Kochava's"):
+        async with running(config, "--sandbox", "--examples", EXAMPLES) as proxy:
+            await until(lambda: "5 messages are through" in proxy.log.read_text())
+            assert await proxy.end() == 0
+            assert said in proxy.log.read_text()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "1.json").write_text('{"type": "track", "event": "Tested", "anonymousId": "a-1"}')
+    async with running(config, "--sandbox", "--examples", other) as proxy:
+        await until(lambda: "1 messages are through" in proxy.log.read_text(), seconds=5)
+        assert await proxy.end() == 0
+
+
 async def test_a_signal_ends_it_even_while_examples_wait_for_an_answer(tmp_path: Path) -> None:
     twice = tmp_path / "twice"  # the second is a duplicate: nothing will ever be told of it
     twice.mkdir()
