@@ -105,9 +105,8 @@ def _credentials(config: Config) -> dict[str, tuple[str, str]]:
     """Which apps must sign, so that the sandbox can check that they do."""
     found = {}
     for source in config.sources:
-        ids = source.kochava_app_id
         if source.kochava_api_key:
-            for app_id in [ids] if isinstance(ids, str) else ids.values():
+            for app_id in source.app_ids:
                 found[app_id] = (source.kochava_api_key, source.kochava_secret)
     return found
 

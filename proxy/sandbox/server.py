@@ -26,7 +26,6 @@ from proxy.sandbox.rules import (
     track_problems,
 )
 
-ACCEPTED = web.json_response({"success": "1"}).body
 TRACK_PATH = "/track/json"
 LINK_PATH = "/v1/cpi/identityLink.php"
 
@@ -99,11 +98,7 @@ class Sandbox:
     async def _track(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
         problems = track_problems(body, request.headers)
-        answer = await self._answer(request, raw, body, problems)
-        is_install = isinstance(body, dict) and body.get("action") == "install"
-        if self._firing is not None and is_install and answer.body == ACCEPTED:
-            self._firing.installed(body)
-        return answer
+        return await self._answer(request, raw, body, problems)
 
     async def _link(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
@@ -126,6 +121,8 @@ class Sandbox:
         app_id = body.get("kochava_app_id") if isinstance(body, dict) else None
         credentials = self._credentials.get(app_id) if isinstance(app_id, str) else None
         problems = problems + signature_problems(raw, request.headers, credentials)
+        if self._firing and not problems and body.get("action") == "install":
+            self._firing.installed(body)
         # Kochava's words for a failure are not published; that it answers 200 with another
         # `success` than 1 is known from its customers.
         answer = {"success": "0", "error": "; ".join(problems)} if problems else {"success": "1"}

@@ -67,18 +67,24 @@ SUCCESS = b'{"success":"1"}'
 
 
 @asynccontextmanager
+async def listening(app: web.Application) -> AsyncIterator[str]:
+    """Serves `app` on a port of its own; the URL, without a path."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
 async def serving(sink: Sink) -> AsyncIterator[Sink]:
     app = web.Application()
     app.router.add_post(TRACK_PATH, sink.handle)
     app.router.add_post(LINK_PATH, sink.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    sink.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with listening(app) as sink.url:
         yield sink
-    finally:
-        await runner.cleanup()
 
 
 def write_config(folder: Path, kochava: str, port: int = 0, **tables: Any) -> Path:

@@ -23,6 +23,7 @@ from tests.end_to_end.processes import (
     PATIENCE,
     Proxy,
     Sink,
+    listening,
     running,
     serving,
     until,
@@ -69,14 +70,9 @@ async def segment_side() -> AsyncIterator[Segment]:
     segment = Segment()
     app = web.Application()
     app.router.add_post("/v1/track", segment.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    segment.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    try:
+    async with listening(app) as url:
+        segment.url = f"{url}/v1"
         yield segment
-    finally:
-        await runner.cleanup()
 
 
 class Install:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from proxy.sandbox.firing import ATTRIBUTIONS, TRIES, postback_for
 from proxy.sandbox.server import TRACK_PATH, Sandbox
-from tests.end_to_end.processes import until
+from tests.end_to_end.processes import listening, until
 
 INSTALL: dict[str, Any] = {
     "action": "install",
@@ -34,7 +34,6 @@ class Home:
 
     def __init__(self, failing: int = 0) -> None:
         self.calls: list[dict[str, str]] = []
-        self.url = ""
         self._failing = failing
 
     async def take(self, request: web.Request) -> web.Response:
@@ -46,18 +45,14 @@ class Home:
 async def firing(home: Home) -> AsyncIterator[Sandbox]:
     app = web.Application()
     app.router.add_get("/postback", home.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    home.url = f"http://127.0.0.1:{runner.addresses[0][1]}/postback"
-    sandbox = Sandbox()
-    await sandbox.start()
-    sandbox.fire_at({"koacme": home.url}.get, delay_seconds=0)
-    try:
-        yield sandbox
-    finally:
-        await sandbox.stop()
-        await runner.cleanup()
+    async with listening(app) as url:
+        sandbox = Sandbox()
+        await sandbox.start()
+        sandbox.fire_at({"koacme": f"{url}/postback"}.get, delay_seconds=0)
+        try:
+            yield sandbox
+        finally:
+            await sandbox.stop()
 
 
 async def send(sandbox: Sandbox, body: dict[str, Any]) -> Any:
