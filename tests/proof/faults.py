@@ -84,9 +84,13 @@ def busy(retry_after: str | None = None) -> Answer:
 
 
 def busy_until(seconds: float) -> Answer:
-    """With a date; dates are of whole seconds."""
-    moment = datetime.now(UTC) + timedelta(seconds=seconds)
-    return busy(format_datetime(moment, usegmt=True))
+    """With a date, of whole seconds, and as servers do with the one of the answer beside it (RFC
+    9110, 6.6.1): without that nobody whose clock was turned could know how long to wait.
+    """
+    now = datetime.now(UTC)
+    answer = busy(format_datetime(now + timedelta(seconds=seconds), usegmt=True))
+    date = f"Date: {format_datetime(now, usegmt=True)}"
+    return msgspec.structs.replace(answer, headers=(*answer.headers, date))
 
 
 class Plan(Protocol):
