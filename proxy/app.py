@@ -135,7 +135,7 @@ class App:
         )
         devices = known.KnownDevices(
             self._database.read,
-            self._database.write,
+            self._database,
             self._clock,
             config.identities,
             shared=worker is not None,

@@ -43,12 +43,12 @@ class Reserve:
         if not self._size:
             self._remove()
         # One that is whole is allocated again: a copy of it may have holes, which reserve nothing.
-        elif not self._make(even_if_scarce=self._is_whole()):
+        elif not self._make(even_if_scarce=self.is_whole()):
             _log.warning("disk_full")
 
     def stands(self) -> bool:
         """Whether it is there, or can be made anew, or cannot be had on this file system at all."""
-        if not self._size or self._is_whole():
+        if self.is_whole():
             return True
         now = time.monotonic()
         if now < self._look_at:
@@ -60,14 +60,16 @@ class Reserve:
 
     def give_up(self) -> bool:
         """Frees its room; False if there was none."""
-        if not self._size or not self._is_whole() or not self._empty():
+        if not self._size or not self.is_whole() or not self._empty():
             return False
         self._look_at = time.monotonic() + LOOK_SECONDS
         _log.warning("disk_full")
         return True
 
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
         """A process that ended while it made the file left a shorter one."""
+        if not self._size:
+            return True
         try:
             return os.stat(self._name).st_size >= self._size  # noqa: PTH116  half the time
         except OSError:

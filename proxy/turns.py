@@ -85,8 +85,23 @@ class Turn:
         except OSError as error:
             raise StorageError(f"{path}: {error}") from None
 
-    def __enter__(self) -> Self:
+    def take(self) -> None:
+        """Waits for it."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def try_take(self) -> bool:
+        """Whether it was nobody else's."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def __enter__(self) -> Self:
+        self.take()
         return self
 
     def __exit__(
@@ -95,7 +110,7 @@ class Turn:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self.give()
 
     def close(self) -> None:
         self._file.close()

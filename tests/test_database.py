@@ -194,7 +194,7 @@ async def test_a_program_that_holds_the_file_delays_results_and_loses_none(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.database.RETRY_SECONDS", 0.01)
-    await database.write(lambda cursor: cursor.connection.set_busy_timeout(0))
+    monkeypatch.setattr("proxy.committer.BUSY_MILLISECONDS", 0)
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
     result = note(database, "kept", must_land=True)

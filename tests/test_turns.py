@@ -181,7 +181,7 @@ class TestTurn:
         self, database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Were it moved into the file while another writes on, it would only ever grow."""
-        monkeypatch.setattr("proxy.database.CHECKPOINT_PAGES", 20)
+        monkeypatch.setattr("proxy.committer.CHECKPOINT_PAGES", 20)
         async with another(path, "write", "300") as other:
             await goes_on(other)
             number = 0

@@ -12,7 +12,7 @@ from proxy.clock import Chance
 from proxy.config import Delivery
 from proxy.deliver.control import Control
 
-READY: Final = 20  # events kept at hand for each app and kind, beyond what is in flight
+READY: Final = 50  # events kept at hand for each app and kind, beyond what is in flight
 
 T = TypeVar("T")
 
@@ -60,6 +60,13 @@ class App(Generic[T]):
         """How many more events of this kind to get ready; negative where there are too many."""
         return min(most, READY) - len(self.ready[bulk])
 
+    def lacks(self, *, bulk: bool, most: int) -> int:
+        """How many events of this kind to read for it: none before half of those at hand are
+        gone.
+        """
+        room = self.room(bulk=bulk, most=most)
+        return room if 2 * room >= min(most, READY) else 0
+
 
 class Apps(Generic[T]):
     """All apps, and the fair pick among them.
@@ -84,26 +91,26 @@ class Apps(Generic[T]):
             self._apps[name] = App(name, Control(self._settings, self._chance))
         return self._apps[name]
 
-    def most(self, app: App[T]) -> int:
-        """How many may be in flight to an app, those that are included."""
-        total = self._settings.max_concurrency
-        own = max(1, total // (2 * len(self._apps)))
-        shared = max(0, total - own * len(self._apps))
-        taken = sum(max(0, other.sending - own) for other in self if other is not app)
-        return app.limit(own + max(0, shared - taken))
-
     def picks(self, now: float) -> Iterator[tuple[App[T], T]]:
         """What to send now, one of each app in turn; each counts as in flight from then on, and its
         first request as begun.
         """
         busy = [app for app in self if app.has_ready]
+        if not busy:
+            return
+        total = self._settings.max_concurrency
+        own = max(1, total // (2 * len(self._apps)))
+        shared = max(0, total - own * len(self._apps))
+        shared -= sum(max(0, app.sending - own) for app in self)  # what is left of it
         while busy:
             for app in list(busy):
-                most = self.most(app)
+                more = max(0, app.sending - own)  # than its own
+                most = app.limit(own + max(0, shared + more))
                 kind = app.next(most, self._settings) if app.sending < most else None
                 if kind is None or not app.control.allows(now):
                     busy.remove(app)
                     continue
                 app.in_flight[kind] += 1
+                shared -= app.sending > own
                 app.control.begun(now)
                 yield app, app.ready[kind].popleft()

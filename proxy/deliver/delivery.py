@@ -53,6 +53,10 @@ class Delivery:
         if outcome.kind == "refused" and self.refusal is None:
             self.refusal = Refusal(planned.outgoing, outcome)
 
+    def give_up(self) -> None:
+        """Nothing of it is sent any more."""
+        self._left.clear()
+
     def settlement(self) -> Settlement:
         """The end of the event, once every request is answered."""
         if self.refusal is None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Coroutine, Iterable
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -17,19 +15,18 @@ from proxy.deliver.apps import App, Apps
 from proxy.deliver.attempt import Attempt
 from proxy.deliver.backoff import next_wait
 from proxy.deliver.delivery import Delivery
+from proxy.deliver.leasing import SLICE, Leasing
 from proxy.deliver.prepared import Observers, Prepared
 from proxy.deliver.probes import Probes
 from proxy.deliver.transport import Transport
 from proxy.errors import StorageError
 from proxy.event import Event
 from proxy.occasionally import Occasionally
-from proxy.spool.base import Lane, Leased, Parked, Spool
+from proxy.spool.base import Leased, Parked, Spool
 from proxy.states import Fail, Filter, Hold, Outcome, Planned, Settlement
 
-#: Events leased from a lane at a time, so that deciding about them never holds up the door.
-SLICE: Final = 5
-MAX_SETTLING: Final = 100  # events at once that are settled or parked without being sent
-MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
+MAX_PARKING: Final = 100  # events at once that are parked
+MAX_SETTLING: Final = 1_000  # events at once whose end is being written down
 
 _log = structlog.get_logger(room="deliver")
 
@@ -59,12 +56,10 @@ class Forwarder:
         self._occasionally = Occasionally()
         self._apps: Apps[Delivery] = Apps(apps, settings, chance)
         self._probes = Probes(spool.pauses, self._apps, settings, clock)
-        #: The apps that a lane's events turned out to be for, the last seen last.
-        self._serves: dict[int, dict[str, None]] = {}
+        self._leasing = Leasing(spool, self._apps, self._most)
         self._sending: set[asyncio.Task[None]] = set()
-        self._settling: set[asyncio.Task[None]] = set()
-        self._rounds = itertools.count(1)
-        self._last: dict[int, int] = {}  # the round in which a lane last handed anything out
+        self._parking: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Future[Any]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         spool.on_news(self._wake.set)
@@ -92,7 +87,8 @@ class Forwarder:
         """No new work; what is in flight may end. What does not is sent again at the next start."""
         self._stopping = True
         self._wake.set()
-        if under_way := self._sending | self._settling:
+        # What is being sent may end, which is to be written down then.
+        while under_way := self._sending | self._parking | self._settling:
             _, late = await asyncio.wait(under_way, timeout=grace_seconds)
             for task in late:
                 task.cancel()
@@ -118,7 +114,7 @@ class Forwarder:
 
     def _lease(self) -> bool:
         """Gets some events ready, and says whether there may be more."""
-        if self._stopping or len(self._settling) >= MAX_SETTLING:
+        if self._stopping or self._is_behind():
             return False
         leased = self._spool.lease_parked("", SLICE)
         for app in self._apps:
@@ -128,30 +124,14 @@ class Forwarder:
             leased += self._spool.lease_parked(app.name, (room + 1) // 2)
         for each in leased:
             self._take(each, has_room=True)
-        found = len(leased)
-        for lane in self._lanes_in_turn():
-            fresh = self._spool.lease(lane, self._wanted(lane))
-            for each in fresh:
-                self._take(each)
-            if fresh:
-                self._last[lane.id] = next(self._rounds)
-            found += len(fresh)
-        return found > 0
+        fresh = self._leasing.fresh()
+        for each in fresh:
+            self._take(each)
+        return bool(leased or fresh)
 
-    def _lanes_in_turn(self) -> list[Lane]:
-        """Live ones first, of these the one that waits longest: several may serve one app."""
-        return sorted(self._spool.lanes(), key=lambda lane: (lane.bulk, self._last.get(lane.id, 0)))
-
-    def _wanted(self, lane: Lane) -> int:
-        """How many events a lane may hand out: as many as its apps have room for. An event that
-        turns out to be for another app than these is parked for it, if that has none.
-        """
-        served = self._serves.get(lane.id)
-        if not served:
-            return SLICE
-        apps = [self._apps.get(name) for name in served]
-        rooms = (app.room(bulk=lane.bulk, most=self._most(app)) for app in apps)
-        return min(SLICE, sum(room for room in rooms if room > 0))
+    def _is_behind(self) -> bool:
+        """Whether the disk has to catch up first."""
+        return len(self._settling) >= MAX_SETTLING or len(self._parking) >= MAX_PARKING
 
     def _most(self, app: App[Delivery]) -> int:
         return app.limit(self._settings.max_concurrency)
@@ -160,16 +140,16 @@ class Forwarder:
         prepared = self._prepare(leased.event)
         match prepared.decision:
             case Filter(reason):
-                self._settle_soon(leased, prepared, Settlement("filtered", reason))
+                self._settle(leased, prepared, Settlement("filtered", reason))
             case Fail(reason, detail):
-                self._settle_soon(leased, prepared, Settlement("dead", reason, detail))
+                self._settle(leased, prepared, Settlement("dead", reason, detail))
             case Hold(reason, seconds):
                 if seconds is None:
                     self._say("event_held", leased, reason=reason)
                     seconds = self._settings.retry_max_seconds
                 due = self._clock.now() + seconds
                 parked = Parked(due, "", leased.attempts, None, leased.done, leased.refusal)
-                self._soon(self._settling, partial(self._spool.park, leased, parked))
+                self._soon(self._parking, self._spool.park(leased, parked))
             case _:
                 self._place(Delivery(leased, prepared), has_room=has_room)
 
@@ -179,111 +159,116 @@ class Forwarder:
         """
         leased = delivery.leased
         if delivery.next is None:  # all was answered before
-            self._settle_soon(leased, delivery.prepared, delivery.settlement())
+            self._settle(leased, delivery.prepared, delivery.settlement())
             return
-        served = self._serves.setdefault(leased.lane.id, {})
-        served.pop(delivery.app, None)
-        served[delivery.app] = None
-        if len(served) > MAX_APPS:
-            del served[next(iter(served))]
+        self._leasing.serves(leased.lane, delivery.app)
         app = self._apps.get(delivery.app)
         now = self._clock.now()
         if has_room or app.room(bulk=delivery.bulk, most=self._most(app)) > 0:
             app.ready[delivery.bulk].append(delivery)
             return
         parked = delivery.parked(now, leased.attempts, leased.first_attempt_at)
-        self._soon(self._settling, partial(self._spool.park, leased, parked))
+        self._soon(self._parking, self._spool.park(leased, parked))
 
     # Sending
 
     def _send_ready(self) -> None:
         now = self._clock.now()
         for claim in self._probes.claims(now):
-            self._soon(self._settling, claim)
+            self._soon(self._parking, claim())
+        if self._is_behind():
+            return
         for app, delivery in self._apps.picks(now):
             is_probe = app.control.paused is not None  # nothing else is picked then
-            self._soon(self._sending, partial(self._send, app, delivery, is_probe=is_probe))
+            self._soon(self._sending, self._send(app, delivery, is_probe=is_probe))
 
-    def _soon(
-        self, tasks: set[asyncio.Task[None]], work: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
-        async def guarded() -> None:
-            try:
-                await work()
-            except StorageError as error:
-                # The event stays pending on the disk; the database has raised the alarm already.
-                _log.error("result_not_stored", error=str(error))
-
+    def _soon(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:
             tasks.discard(task)
             self._wake.set()
+            _look_at(task)
 
-        task = asyncio.create_task(guarded())
+        task = asyncio.create_task(work)
         tasks.add(task)
         task.add_done_callback(ended)
 
     async def _send(self, app: App[Delivery], delivery: Delivery, *, is_probe: bool) -> None:
         """Sends what a delivery has for one app."""
         try:
-            begun = True  # by the pick
-            while (planned := delivery.next) is not None and delivery.app == app.name:
-                if not begun:
-                    if self._probes.paused(app):
-                        break
-                    app.control.begun(self._clock.now())
-                begun = False
-                outcome = await self._attempt(app.control, delivery, planned)
-                if outcome.kind == "misconfigured":
-                    await self._pause(app, delivery, outcome)
-                    return
-                if outcome.kind == "retry":
-                    await self._wait(delivery, planned, outcome)
-                    return
-                delivery.answered(outcome)
-                if is_probe:
-                    self._probes.resume(app)
-                    is_probe = False
-            if delivery.next is None:
-                await self._settle(delivery.leased, delivery.prepared, delivery.settlement())
+            parked = await self._attempts(app, delivery, is_probe=is_probe)
         finally:
             app.in_flight[delivery.bulk] -= 1
-        if delivery.next is not None and not self._stopping:
+        if parked is not None:
+            self._wake.set()  # while it is written down the next one can be on its way
+            await self._spool.park(delivery.leased, parked)
+        elif delivery.next is not None and not self._stopping:
             self._place(delivery)
 
-    async def _pause(self, app: App[Delivery], delivery: Delivery, outcome: Outcome) -> None:
+    async def _attempts(
+        self, app: App[Delivery], delivery: Delivery, *, is_probe: bool
+    ) -> Parked | None:
+        """Settles what is done with. Otherwise it answers how the delivery is to wait, None where
+        it goes on with another app.
+        """
+        begun = True  # by the pick
+        while (planned := delivery.next) is not None and delivery.app == app.name:
+            if not begun:
+                if self._probes.paused(app):
+                    return None
+                app.control.begun(self._clock.now())
+            begun = False
+            outcome = await self._attempt(app.control, delivery, planned)
+            if outcome.kind == "misconfigured":
+                return self._pause(app, delivery, outcome)
+            if outcome.kind == "retry":
+                return self._wait(delivery, planned, outcome)
+            delivery.answered(outcome)
+            if is_probe:
+                self._probes.resume(app)
+                is_probe = False
+        if delivery.next is None:
+            self._settle(delivery.leased, delivery.prepared, delivery.settlement())
+        return None
+
+    def _pause(self, app: App[Delivery], delivery: Delivery, outcome: Outcome) -> Parked:
         """Holds back everything for an app that its settings keep out. Waiting for them to be
         mended is nobody's failed attempt: the event never runs out of tries.
         """
         mend = "check the app id, the URL and the keys of this source; its events are kept"
         self._say("kochava_refuses_this_app", delivery.leased, reason=outcome.reason, mend=mend)
         self._probes.pause(app, outcome.reason)
-        parked = delivery.parked(self._clock.now(), delivery.leased.attempts, None)
-        await self._spool.park(delivery.leased, parked)
+        return delivery.parked(self._clock.now(), delivery.leased.attempts, None)
 
-    async def _wait(self, delivery: Delivery, planned: Planned, outcome: Outcome) -> None:
-        """Parks an event for its next try, or gives it up when it has been tried long enough."""
+    def _wait(self, delivery: Delivery, planned: Planned, outcome: Outcome) -> Parked | None:
+        """How it waits for its next try; gives it up when it has been tried long enough."""
         settings, leased, now = self._settings, delivery.leased, self._clock.now()
         attempt = leased.attempts + 1
         first = leased.first_attempt_at if leased.first_attempt_at is not None else now
         if now - first >= settings.retry_horizon_hours * 3_600:
             reason = f"retries_exhausted:{outcome.reason}"
             settlement = Settlement("dead", reason, "", planned.outgoing, outcome)
-            await self._settle(leased, delivery.prepared, settlement)
-            return
+            delivery.give_up()
+            self._settle(leased, delivery.prepared, settlement)
+            return None
         base, longest = settings.retry_base_seconds, settings.retry_max_seconds
         wait = next_wait(attempt, base, longest, outcome.retry_after, self._chance)
         self._say("delivery_retried", leased, reason=outcome.reason)
-        await self._spool.park(leased, delivery.parked(now + wait, attempt, first))
+        return delivery.parked(now + wait, attempt, first)
 
-    def _settle_soon(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
-        self._soon(self._settling, partial(self._settle, leased, prepared, settlement))
-
-    async def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
+    def _settle(self, leased: Leased, prepared: Prepared, settlement: Settlement) -> None:
         if settlement.state == "dead":
             self._say("event_dead", leased, reason=settlement.reason)
-        await self._spool.settle(leased, settlement)
-        if prepared.message is not None:
-            self._observers.settled(prepared.message, settlement)
+
+        def settled(future: asyncio.Future[Any]) -> None:
+            if self._is_behind():
+                self._wake.set()
+            self._settling.discard(future)
+            if _look_at(future) and prepared.message is not None:
+                self._observers.settled(prepared.message, settlement)
+
+        future = self._spool.settle(leased, settlement)
+        self._settling.add(future)
+        future.add_done_callback(settled)
 
     def _say(self, event: str, leased: Leased, reason: str, **more: str) -> None:
         """Logs what went wrong, once for many of its kind: a Kochava that is down concerns every
@@ -293,3 +278,16 @@ class Forwarder:
         times = self._occasionally.count(self._clock.now(), event, source, reason)
         if times:
             _log.warning(event, source=source, reason=reason, times=times, **more)
+
+
+def _look_at(done: asyncio.Future[Any]) -> bool:
+    """Whether it went well. If not, the event stays pending on the disk, and the database has
+    raised the alarm already.
+    """
+    error = None if done.cancelled() else done.exception()
+    if error is None:
+        return not done.cancelled()
+    if not isinstance(error, StorageError):
+        raise error
+    _log.error("result_not_stored", error=str(error))
+    return False

@@ -22,7 +22,6 @@ import msgspec
 
 from proxy.clock import Clock
 from proxy.config import Identities
-from proxy.database import Job
 from proxy.device import Device
 from proxy.identities import rows
 from proxy.identities.facts import Fact, Id, Person, before, ids_of, key_of, own_fact, persons_of
@@ -30,25 +29,30 @@ from proxy.identities.recent import Recent
 from proxy.identities.rows import MAX_DEVICES, Read
 from proxy.identities.schema import SCHEMA
 from proxy.segment import Alias, Identity, Message
+from proxy.writes import Job, Work
 
-__all__ = ["MAX_DEVICES", "SCHEMA", "KnownDevices", "Read", "Write"]
+__all__ = ["MAX_DEVICES", "SCHEMA", "KnownDevices", "Read", "Writer"]
 
 _NO_BOUNDS: Final = Identities()
 
 
-class Write(Protocol):
-    """As `proxy.database.Database.write`."""
+class Writer(Protocol):
+    """As `proxy.database.Database`."""
 
-    def __call__(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
+    def write(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
+
+    def write_item(
+        self, work: Work[rows.Lesson, list[Id]], item: rows.Lesson, *, must_land: bool
+    ) -> asyncio.Future[list[Id]]: ...
 
 
 class KnownDevices:
-    """The devices of every user. Without `write` it forgets what it learns with the process."""
+    """The devices of every user. Without `writer` it forgets what it learns with the process."""
 
     def __init__(
         self,
         read: Read,
-        write: Write | None,
+        writer: Writer | None,
         clock: Clock,
         bounds: Identities = _NO_BOUNDS,
         *,
@@ -56,7 +60,7 @@ class KnownDevices:
     ) -> None:
         """`shared` says that other processes learn and forget too."""
         self._read = read
-        self._write = write
+        self._writer = writer
         self._clock = clock
         self._bounds = bounds
         self._shared = shared
@@ -84,7 +88,7 @@ class KnownDevices:
         if own is not None:
             self._recent.add(own, now)
         self._keep(facts)
-        if self._write is not None:
+        if self._writer is not None:
             persons = [*persons_of(source, message), *before(source, message)]
             self._store(facts, persons, message.received_at.timestamp(), now)
 
@@ -146,12 +150,9 @@ class KnownDevices:
                     if not devices:
                         self._unwritten.pop(person, None)
 
-        assert self._write is not None  # the caller has looked
-        job = partial(
-            rows.store,
-            facts=facts, persons=persons, received_at=received_at, now=now, bounds=self._bounds,
-        )  # fmt: skip
-        self._write(job, must_land=True).add_done_callback(written)
+        assert self._writer is not None  # the caller has looked
+        lesson = rows.Lesson(facts, persons, received_at, now, self._bounds)
+        self._writer.write_item(rows.store, lesson, must_land=True).add_done_callback(written)
 
     # Looking up
 
@@ -215,9 +216,10 @@ class KnownDevices:
                 self._drop_unwritten(source, keys)
                 gone += ((source, f"d:{key}") for key in keys)
             self._forgotten.update(gone)
-            if self._write is not None:
+            if self._writer is not None:
                 job = partial(rows.forget, person=person, requested_at=requested_at)
-                self._write(job, must_land=True).add_done_callback(partial(self._deleted, gone))
+                deleted = partial(self._deleted, gone)
+                self._writer.write(job, must_land=True).add_done_callback(deleted)
 
     def _drop_unwritten(self, source: str, keys: Iterable[str]) -> None:
         for (of, name), devices in self._unwritten.items():
@@ -239,7 +241,7 @@ class KnownDevices:
         a second: what was learnt before the bounds were as they are now, and what nobody adds to.
         """
         now = self._clock.now()
-        if self._write is None or self._pruning or not rows.is_prune_due(
+        if self._writer is None or self._pruning or not rows.is_prune_due(
             self._read, now, self._bounds
         ):  # fmt: skip
             return
@@ -254,4 +256,4 @@ class KnownDevices:
                 self._recent.drop(future.result())
 
         self._pruning = True
-        self._write(job, must_land=False).add_done_callback(pruned)
+        self._writer.write(job, must_land=False).add_done_callback(pruned)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
@@ -40,7 +40,24 @@ SET user_id = ?3 WHERE user_id IS NULL OR user_id = ?4
 """
 
 
-def store(
+class Lesson(NamedTuple):
+    """What a message that was received then (epoch seconds) says of these persons."""
+
+    facts: Sequence[Fact]
+    persons: Sequence[Person]
+    received_at: float
+    now: float
+    bounds: Identities
+
+
+def store(cursor: apsw.Cursor, lessons: Sequence[Lesson]) -> list[list[Id]]:
+    """Writes what messages say, unless any of their persons was deleted since. Answers for each of
+    which ids less is known now than it says. (`proxy.writes.Work`)
+    """
+    return [_store(cursor, *lesson) for lesson in lessons]
+
+
+def _store(
     cursor: apsw.Cursor,
     facts: Sequence[Fact],
     persons: Sequence[Person],
@@ -48,9 +65,6 @@ def store(
     now: float,
     bounds: Identities,
 ) -> list[Id]:
-    """Writes what a message that was received then says of these persons, unless any of them was
-    deleted since. Answers of which ids less is known now than the facts say.
-    """
     if any(_deleted_since(cursor, person, received_at) for person in persons):
         return [(fact.source, id_) for fact in facts for id_ in fact.ids]
     lost: list[Id] = []

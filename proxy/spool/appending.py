@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import apsw
 
@@ -11,8 +13,16 @@ from proxy.clock import Clock
 from proxy.database import Database
 from proxy.event import Event
 from proxy.spool import ledger, rows
-from proxy.spool.dedup import DedupWindow
+from proxy.spool.dedup import DedupWindow, digest_of
 from proxy.spool.persons import Persons
+
+
+class _Arrived(NamedTuple):
+    """What one request brought."""
+
+    source: str
+    events: Sequence[Event]
+    rejected: Mapping[str, int]
 
 
 class Appender:
@@ -35,32 +45,47 @@ class Appender:
         """The devices that there is news of, once all of it is on the disk; raises as
         `Database.write`.
         """
-        now = self._clock.now()
+        arrived = _Arrived(source, events, rejected)
+        size = len(events) or 1
+        return self._database.write_item(self._write, arrived, size=size, adds=True)
 
-        def job(cursor: apsw.Cursor) -> set[int]:
-            devices: set[int] = set()
-            received = len(events) + sum(rejected.values())
-            ledger.count(cursor, source, "received", by=received)
+    def _write(self, cursor: apsw.Cursor, all_arrived: Sequence[_Arrived]) -> list[set[int]]:
+        lines: Counter[ledger.Line] = Counter()
+        events = [event for arrived in all_arrived for event in arrived.events]
+        fresh = iter(self._fresh(cursor, events))
+        news: list[list[Event]] = []
+        for source, all_events, rejected in all_arrived:
+            lines[source, "received", ""] += len(all_events) + sum(rejected.values())
             for reason, number in rejected.items():
-                ledger.count(cursor, source, "rejected", reason, number)
-            if not events:
-                return devices
-            self._window.rotate(cursor, now, len(events))
-            fresh = [
-                event
-                for event in events
-                if not self._window.seen(cursor, source, event.message_id, now)
-            ]
-            if len(fresh) < len(events):
-                ledger.count(cursor, source, "duplicate", by=len(events) - len(fresh))
-            lanes = rows.lanes_of(cursor, source)
-            for event in fresh:
-                device = self._persons.device(cursor, event)
-                rows.insert_event(cursor, event, device, lanes[self._is_bulk(event)])
-                devices.add(device)
-            return devices
+                lines[source, "rejected", reason] += number
+            new = [event for event in all_events if next(fresh)]
+            if len(new) < len(all_events):
+                lines[source, "duplicate", ""] += len(all_events) - len(new)
+            news.append(new)
+        ledger.count_all(cursor, lines)
+        devices = iter(self._insert(cursor, [event for new in news for event in new]))
+        return [{next(devices) for _ in new} for new in news]
 
-        return self._database.write(job, adds=True)
+    def _fresh(self, cursor: apsw.Cursor, events: Sequence[Event]) -> list[bool]:
+        if not events:
+            return []
+        now = self._clock.now()
+        self._window.rotate(cursor, now, len(events))
+        digests = [digest_of(event.source, event.message_id) for event in events]
+        return self._window.fresh(cursor, digests, now)
+
+    def _insert(self, cursor: apsw.Cursor, events: Sequence[Event]) -> list[int]:
+        """The devices by which they are ordered."""
+        devices = self._persons.devices(cursor, events)
+        lanes = {source: rows.lanes_of(cursor, source) for source in {e.source for e in events}}
+        rows.insert_events(
+            cursor,
+            [
+                (event, device, lanes[event.source][self._is_bulk(event)], None)
+                for event, device in zip(events, devices, strict=True)
+            ],
+        )
+        return devices
 
     def _is_bulk(self, event: Event) -> bool:
         if event.computed or event.happened_at is None or not self._bulk_age:

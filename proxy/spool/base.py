@@ -17,8 +17,9 @@ Order: an event is never handed out while an earlier one of its device (`Event.d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -175,8 +176,11 @@ class Spool(Protocol):
     def next_due(self, app: str) -> float | None:
         """When (epoch seconds) the next event parked for an app is due, None if there is none."""
 
-    async def settle(self, leased: Leased, settlement: Settlement) -> None:
-        """Ends an event; returns when that is on the disk."""
+    def settle(self, leased: Leased, settlement: Settlement) -> asyncio.Future[Any]:
+        """Ends an event; done when that is on the disk.
+
+        The future raises as `append`, but waits for room.
+        """
 
     async def park(self, leased: Leased, parked: Parked) -> None:
         """Puts an event back to wait; later ones of its device wait with it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
@@ -22,6 +23,10 @@ CREATE TABLE IF NOT EXISTS dedup_1 (digest BLOB PRIMARY KEY, seen_at REAL NOT NU
 INSERT OR IGNORE INTO dedup_slices VALUES (0, 0, 0);
 """
 
+_KNOWN: Final = """
+SELECT digest FROM dedup_0 WHERE digest IN carray(?1) AND seen_at > ?2
+UNION ALL SELECT digest FROM dedup_1 WHERE digest IN carray(?1) AND seen_at > ?2
+"""
 MAX_IDS: Final = 50_000_000  # in one slice: about 2 GB; past it the window gets shorter
 
 
@@ -53,18 +58,27 @@ class DedupWindow:
         cursor.execute("UPDATE dedup_slices SET ids = ids + ? WHERE slice = ?", (more, current))
         self._current = current
 
-    def seen(self, cursor: apsw.Cursor, source: str, message_id: str, now: float) -> bool:
-        """Whether this id came within the window before; from now on it did."""
+    def fresh(self, cursor: apsw.Cursor, digests: Sequence[bytes], now: float) -> list[bool]:
+        """Which of these did not come within the window before, nor earlier among them; from now
+        on all of them did.
+        """
         if not self._seconds:
-            return False
-        key = f"{source}\0{message_id}".encode()
-        digest = hashlib.blake2b(key, digest_size=16).digest()
-        before: Any = cursor.execute(
-            "SELECT max(seen_at) FROM (SELECT seen_at FROM dedup_0 WHERE digest = ?1"
-            " UNION ALL SELECT seen_at FROM dedup_1 WHERE digest = ?1)",
-            (digest,),
-        ).fetchall()[0][0]
-        if before is not None and before > now - self._seconds:
-            return True
-        cursor.execute(f"REPLACE INTO dedup_{self._current} VALUES (?, ?)", (digest, now))
-        return False
+            return [True] * len(digests)
+        known: Any = cursor.execute(_KNOWN, (apsw.carray(tuple(digests)), now - self._seconds))
+        seen = {digest for (digest,) in known}
+        fresh = []
+        for digest in digests:
+            fresh.append(digest not in seen)
+            seen.add(digest)
+        new = tuple(digest for digest, is_new in zip(digests, fresh, strict=True) if is_new)
+        if new:
+            cursor.execute(
+                f"REPLACE INTO dedup_{self._current} SELECT value, ? FROM carray(?)",
+                (now, apsw.carray(new)),
+            )
+        return fresh
+
+
+def digest_of(source: str, message_id: str) -> bytes:
+    """What is kept of a message id."""
+    return hashlib.blake2b(f"{source}\0{message_id}".encode(), digest_size=16).digest()

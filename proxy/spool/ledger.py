@@ -8,6 +8,7 @@ replayed is no longer dead, so that `dead` goes down; how many these were ever s
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, Final
 
 import apsw
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS replayed (
 """
 SCHEMA: Final = _LEDGER + _REPLAYED
 
+#: Source, outcome and reason ("" where there is none).
+Line = tuple[str, str, str]
+
 
 def count(cursor: apsw.Cursor, source: str, outcome: str, reason: str = "", by: int = 1) -> None:
     """Adds to one line of the ledger."""
@@ -39,6 +43,12 @@ def count(cursor: apsw.Cursor, source: str, outcome: str, reason: str = "", by: 
         " ON CONFLICT DO UPDATE SET count = count + excluded.count",
         (source, outcome, reason, by),
     )
+
+
+def count_all(cursor: apsw.Cursor, lines: Mapping[Line, int]) -> None:
+    """Adds to many lines at once."""
+    for (source, outcome, reason), by in lines.items():
+        count(cursor, source, outcome, reason, by)
 
 
 def count_replayed(cursor: apsw.Cursor, source: str) -> None:

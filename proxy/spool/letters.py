@@ -89,7 +89,8 @@ def replay_letters(cursor: apsw.Cursor, which: Which, last: int, limit: int) -> 
             source, message_id, type_, received_at, facts, raw, **msgspec.structs.asdict(placed)
         )
         lane = rows.lanes_of(cursor, source)[placed.computed]
-        rows.insert_event(cursor, event, persons.device(cursor, event), lane)
+        (device,) = persons.devices(cursor, [event])
+        rows.insert_events(cursor, [(event, device, lane, None)])
         cursor.execute("DELETE FROM dead WHERE id = ?", (id_,))
         ledger.count_replayed(cursor, source)
     return len(rows_)

@@ -27,7 +27,7 @@ def from_1(connection: apsw.Connection) -> None:
         where = place_event(Event(source, message_id, type_, received_at, facts, raw))
         event = Event(source, message_id, type_, received_at, facts, raw, where.device)
         lane = rows.lanes_of(cursor, source)[where.computed]
-        rows.insert_event(cursor, event, where.device, lane, id_)
+        rows.insert_events(cursor, [(event, where.device, lane, id_)])
         if due:
             attempts, first_attempt_at, done = earlier
             parked = Parked(due, "", attempts, first_attempt_at, rows.digests(done))

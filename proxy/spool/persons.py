@@ -7,11 +7,13 @@ must not be overtaken by a later one because a device became known meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import apsw
 
 from proxy.event import Event
+from proxy.writes import insert_rows, numbers
 
 MAX_REMEMBERED: Final = 100_000  # persons whose device need not be looked up again
 
@@ -22,22 +24,31 @@ class Persons:
     def __init__(self) -> None:
         self._remembered: dict[int, int] = {}
 
-    def device(self, cursor: apsw.Cursor, event: Event) -> int:
-        """By which an event is ordered. The first of a person decides for all that name none."""
-        person = event.person
-        if person is None:
-            return event.device
-        first = self._remembered.get(person)
-        if first is None:
-            cursor.execute("INSERT OR IGNORE INTO persons VALUES (?, ?)", (person, event.device))
-            first = self._find(cursor, person)
-        return first if event.of_person else event.device
+    def devices(self, cursor: apsw.Cursor, events: Sequence[Event]) -> list[int]:
+        """By which each event is ordered. The first of a person decides for all that name none."""
+        first: dict[int, int] = {}
+        for event in events:
+            if event.person is not None:
+                first.setdefault(event.person, event.device)
+        for person in first.keys() & self._remembered.keys():
+            first[person] = self._remembered[person]
+        unsure = {key: first[key] for key in first.keys() - self._remembered.keys()}
+        if unsure:
+            first |= self._on_disk(cursor, unsure)
+        return [
+            first[event.person] if event.of_person and event.person is not None else event.device
+            for event in events
+        ]
 
-    def _find(self, cursor: apsw.Cursor, person: int) -> int:
-        """The row is there."""
-        found: Any = cursor.execute("SELECT device FROM persons WHERE person = ?", (person,))
-        device: int = next(iter(found))[0]
-        if len(self._remembered) >= MAX_REMEMBERED:
+    def _on_disk(self, cursor: apsw.Cursor, first: dict[int, int]) -> dict[int, int]:
+        """The devices that came before, where any did; where none did these come first."""
+        found: Any = cursor.execute(
+            "SELECT person, device FROM persons WHERE person IN carray(?)", (numbers(first),)
+        ).fetchall()
+        known: dict[int, int] = dict(found)
+        new = [(person, device) for person, device in first.items() if person not in known]
+        insert_rows(cursor, "INSERT INTO persons", new)
+        if len(self._remembered) + len(known) > MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[person] = device
-        return device
+        self._remembered.update(known)  # what is new may be rolled back
+        return known

@@ -11,6 +11,7 @@ import msgspec
 from proxy.event import Event
 from proxy.spool.base import Lane, Leased, Parked, Refusal
 from proxy.states import Outgoing, Settlement
+from proxy.writes import insert_rows
 
 DIGEST_BYTES: Final = 8
 #: Headers that authenticate; they have no business in a dead letter or beside a parked event.
@@ -36,11 +37,6 @@ BULK_BEFORE: Final = """
 SELECT e.id, p.id IS NOT NULL FROM events e LEFT JOIN parked p ON p.id = e.id
 WHERE e.device = ? AND e.bulk AND e.id > ? AND e.id < ? AND p.app IS NULL ORDER BY e.id
 """
-BEHIND: Final = """
-SELECT p.id, e.lane FROM parked p JOIN events e ON e.id = p.id
-WHERE p.device = ? ORDER BY p.id LIMIT 1
-"""
-
 _refusal = msgspec.json.Decoder(Refusal)
 
 
@@ -70,17 +66,22 @@ def lanes_of(cursor: apsw.Cursor, source: str) -> tuple[Lane, Lane]:
     return Lane(ids[0][0], source, bulk=False), Lane(ids[1][0], source, bulk=True)
 
 
-def insert_event(
-    cursor: apsw.Cursor, event: Event, device: int, lane: Lane, id_: int | None = None
-) -> None:
-    cursor.execute(
+#: An event, the device by which it is ordered, its lane, and its id if it has one already.
+Placed = tuple[Event, int, Lane, int | None]
+
+
+def insert_events(cursor: apsw.Cursor, events: Iterable[Placed]) -> None:
+    insert_rows(
+        cursor,
         "INSERT INTO events"
-        " (id, lane, bulk, device, source, message_id, type, received_at, facts, raw)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            id_, lane.id, lane.bulk, device, event.source, event.message_id, event.type,
-            event.received_at, event.facts, event.raw,
-        ),
+        " (id, lane, bulk, device, source, message_id, type, received_at, facts, raw)",
+        [
+            (
+                id_, lane.id, lane.bulk, device, event.source, event.message_id, event.type,
+                event.received_at, event.facts, event.raw,
+            )
+            for event, device, lane, id_ in events
+        ],
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final
 
 import apsw
 
@@ -13,7 +13,7 @@ from proxy.clock import Clock
 from proxy.connections import BYTES_IN_USE
 from proxy.database import Database
 from proxy.event import Event
-from proxy.spool import ledger, rows
+from proxy.spool import rows, settling
 from proxy.spool.appending import Appender
 from proxy.spool.base import Lane, Leased, Parked, Part, Usage
 from proxy.spool.lanes import Cursor, Lanes
@@ -25,9 +25,6 @@ MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it ne
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
 MAX_FOLLOWERS: Final = 20_000
-
-#: Id and lane of the event behind a settled one, if there is any; None if it was settled before.
-_Settled = list[tuple[int, int]] | None
 
 
 class SqliteSpool:
@@ -183,7 +180,8 @@ class SqliteSpool:
             return True
         if on_disk:  # it waits already
             return False
-        if followers is not None and self._following < self._max_followers:
+        # The first in any case: it would else be parked after the one before it has looked behind.
+        if followers is not None and (not followers or self._following < self._max_followers):
             followers.append((id_, lane.id))
             self._following += 1
         else:
@@ -212,23 +210,20 @@ class SqliteSpool:
 
     # Taking back
 
-    async def settle(self, leased: Leased, settlement: Settlement) -> None:
-        now, device = self._clock.now(), leased.event.device
+    def settle(self, leased: Leased, settlement: Settlement) -> asyncio.Future[Any]:
+        def landed(stored: asyncio.Future[settling.Settled]) -> None:
+            if stored.cancelled() or stored.exception():
+                return
+            if (behind := stored.result()) is not None:
+                self._ended(leased, behind)
 
-        def job(cursor: apsw.Cursor) -> _Settled:
-            cursor.execute("DELETE FROM parked WHERE id = ?", (leased.id,))
-            cursor.execute("DELETE FROM events WHERE id = ?", (leased.id,))
-            if not cursor.connection.changes():
-                return None  # settled before; an event ends once
-            if settlement.state == "dead":
-                rows.bury(cursor, leased, settlement, now)
-            reason = rows.storable(settlement.reason) if settlement.state == "filtered" else ""
-            ledger.count(cursor, leased.event.source, settlement.state, reason)
-            return cast("_Settled", cursor.execute(rows.BEHIND, (device,)).fetchall())
+        end = settling.End(leased, settlement, self._clock.now())
+        stored = self._database.write_item(settling.settle, end, must_land=True)
+        stored.add_done_callback(landed)
+        return stored
 
-        behind = await self._database.write(job, must_land=True)
-        if behind is None:
-            return
+    def _ended(self, leased: Leased, behind: list[tuple[int, int]]) -> None:
+        device = leased.event.device
         self._parking.leased.discard(leased.id)
         self._ahead.discard(leased.id)
         followers = self._followers[device]

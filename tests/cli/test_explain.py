@@ -188,7 +188,7 @@ def test_nothing_is_stored_or_learnt(cli: Cli) -> None:
 
 
 async def test_devices_are_those_that_a_running_proxy_knows(cli: Cli, database: Database) -> None:
-    known = KnownDevices(database.read, database.write, SystemClock())
+    known = KnownDevices(database.read, database, SystemClock())
     known.learn("acme", make_message(user_id="u-1", context={"device": IOS_DEVICE}))
     await database.write(lambda _: None)  # behind what was learnt
     found = cli.json("explain", stdin=json.dumps(AUDIENCE))

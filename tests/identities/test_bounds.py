@@ -19,7 +19,7 @@ DAY = 86_400.0
 
 
 def bounded(database: Database, clock: FakeClock, **bounds: Any) -> KnownDevices:
-    return KnownDevices(database.read, database.write, clock, Identities(**bounds))
+    return KnownDevices(database.read, database, clock, Identities(**bounds))
 
 
 def number(database: Database) -> int:
@@ -134,10 +134,10 @@ async def test_what_is_too_much_costs_each_new_device_the_same_however_much_it_i
             ticks += 1
             return False
 
-        await database.write(lambda _: database._writer.set_progress_handler(step, 10))
+        await database.write(lambda _: database._committer.connection.set_progress_handler(step, 10))
         devices.learn("acme", seen(f"new-{max_devices}", id_=f"f{max_devices}"))
         await written(database)
-        await database.write(lambda _: database._writer.set_progress_handler(None))
+        await database.write(lambda _: database._committer.connection.set_progress_handler(None))
         assert number(database) == before - 1  # one more, two less
         steps.append(ticks)
     assert max(steps) < 1.5 * min(steps)
@@ -169,9 +169,9 @@ async def test_rows_are_counted_in_a_file_once_and_not_at_every_start(
         return False
 
     def start(_: object) -> None:
-        database._writer.set_progress_handler(step, 1)
-        database._writer.execute(known.SCHEMA)
-        database._writer.set_progress_handler(None)
+        database._committer.connection.set_progress_handler(step, 1)
+        database._committer.connection.execute(known.SCHEMA)
+        database._committer.connection.set_progress_handler(None)
 
     await database.write(start)
     before = ticks

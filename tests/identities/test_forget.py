@@ -44,7 +44,7 @@ async def test_a_user_is_forgotten_at_once_and_for_good(
     assert found(devices, "u-1") == []
     await written(database)
     assert found(devices, "u-1") == []
-    assert found(KnownDevices(database.read, database.write, clock), "u-1") == []
+    assert found(KnownDevices(database.read, database, clock), "u-1") == []
     assert rows(database) == []
 
 
@@ -84,7 +84,7 @@ async def test_who_comes_back_with_the_same_device_is_known_again(
     assert found(devices, "u-1") == ["2"]
     await written(database)
     assert found(devices, "u-1") == ["2"]
-    assert found(KnownDevices(database.read, database.write, clock), "u-1") == ["2"]
+    assert found(KnownDevices(database.read, database, clock), "u-1") == ["2"]
 
 
 async def test_forgotten_devices_are_handed_to_nobody(
@@ -112,7 +112,7 @@ async def test_forgetting_twice_is_forgetting(
     devices.learn("acme", seen("u-1", id_="3"))
     await written(database)
     assert found(devices, "u-1") == ["3"]
-    assert found(KnownDevices(database.read, database.write, clock), "u-1") == ["3"]
+    assert found(KnownDevices(database.read, database, clock), "u-1") == ["3"]
 
 
 async def test_on_a_full_disk_a_user_stays_forgotten_until_there_is_room(
@@ -211,7 +211,7 @@ async def test_what_was_received_before_a_deletion_is_not_learnt_after_it(
     await written(database)
     devices.forget("acme", received(10, deletion("u-1")))
     await written(database)
-    for known in (devices, KnownDevices(database.read, database.write, clock)):
+    for known in (devices, KnownDevices(database.read, database, clock)):
         for message in old:
             known.learn("acme", message)
             await written(database)
@@ -232,10 +232,10 @@ async def test_forgetting_reads_over_nobody_else(devices: KnownDevices, database
         statements[statement] = values
         return True
 
-    database._writer.exec_trace = trace
+    database._committer.connection.exec_trace = trace
     devices.forget("acme", deletion("u-1"))
     await written(database)
-    database._writer.exec_trace = None
+    database._committer.connection.exec_trace = None
     plans = [
         str(row[3])
         for statement, values in statements.items()

@@ -26,7 +26,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def devices(database: Database, clock: FakeClock) -> KnownDevices:
-    return KnownDevices(database.read, database.write, clock)
+    return KnownDevices(database.read, database, clock)
 
 
 def phone(id_: str, **more: Any) -> dict[str, Any]:
@@ -70,7 +70,7 @@ async def test_what_was_learnt_survives_a_restart(
     devices.learn("acme", seen("u-1"))
     before = devices.devices_of("acme", audience("u-1"))
     await written(database)
-    again = KnownDevices(database.read, database.write, clock)
+    again = KnownDevices(database.read, database, clock)
     assert again.devices_of("acme", audience("u-1")) == before != []
 
 
@@ -205,7 +205,7 @@ async def test_a_full_disk_makes_nobody_forget_what_was_learnt(
         await database.write(lambda _: None)
     room.set()
     await waiting
-    assert found(KnownDevices(database.read, database.write, clock), "u-1") == ["1"]
+    assert found(KnownDevices(database.read, database, clock), "u-1") == ["1"]
 
 
 async def test_a_foreign_row_hides_no_other(devices: KnownDevices, database: Database) -> None:
@@ -228,11 +228,11 @@ async def test_neither_looking_up_nor_learning_scans_the_table(
         statements[statement] = values
         return True
 
-    database._writer.exec_trace = database._reader.exec_trace = trace
+    database._committer.connection.exec_trace = database._reader.exec_trace = trace
     devices.learn("acme", seen("u-1"))
     await written(database)
     assert found(devices, "u-1") == ["1"]
-    database._writer.exec_trace = database._reader.exec_trace = None
+    database._committer.connection.exec_trace = database._reader.exec_trace = None
     plans = [
         row[3]
         for statement, values in statements.items()

@@ -64,7 +64,7 @@ class IdentitiesMachine(RuleBasedStateMachine):
 
         self.database = self.loop.run_until_complete(make())
         self.devices = KnownDevices(
-            self.database.read, self.database.write, self.clock, self.bounds
+            self.database.read, self.database, self.clock, self.bounds
         )
 
     @rule(

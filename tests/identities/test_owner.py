@@ -35,7 +35,7 @@ async def test_a_device_has_the_user_and_the_anonymous_id_that_were_last_seen_wi
     await written(database)
     expected = Identity(user_id="u-2", anonymous_id="a-3")
     assert devices.owner_of("acme", [ONE]) == expected
-    again = KnownDevices(database.read, database.write, clock)
+    again = KnownDevices(database.read, database, clock)
     assert again.owner_of("acme", [ONE]) == expected
     assert again.owner_of("zoo", [ONE]) is None
     assert again.owner_of("acme", []) is None
@@ -173,7 +173,7 @@ async def test_what_is_known_costs_no_write(devices: KnownDevices, database: Dat
         nonlocal writes
         writes += 1
 
-    devices._write = count
+    devices._store = count  # type: ignore[method-assign]
     devices.learn("acme", messages[0])
     devices.learn("acme", seen("u-1", "a-1", advertisingId="adv"))
     assert writes == 0
@@ -191,17 +191,17 @@ async def test_what_is_known_on_the_disk_alone_changes_no_page(
         nonlocal changes
         changes += 1
 
-    await database.write(lambda _: database._writer.set_update_hook(changed))
-    KnownDevices(database.read, database.write, clock).learn("acme", message)
+    await database.write(lambda _: database._committer.connection.set_update_hook(changed))
+    KnownDevices(database.read, database, clock).learn("acme", message)
     await written(database)
-    await database.write(lambda _: database._writer.set_update_hook(None))
+    await database.write(lambda _: database._committer.connection.set_update_hook(None))
     assert changes == 0
 
 
 async def test_workers_learn_from_and_forget_for_each_other(
     database: Database, clock: FakeClock
 ) -> None:
-    one, two = (KnownDevices(database.read, database.write, clock, shared=True) for _ in range(2))
+    one, two = (KnownDevices(database.read, database, clock, shared=True) for _ in range(2))
     for worker, who in ((one, "u-1"), (two, "u-2"), (one, "u-1"), (two, "u-1"), (one, "u-1")):
         worker.learn("acme", seen(who, advertisingId="adv"))
         await written(database)
@@ -230,7 +230,7 @@ async def test_a_file_that_knew_no_way_back_gains_it(tmp_path: Path, clock: Fake
     )
     connection.close()
     database = Database(path, (known.SCHEMA,))
-    devices = KnownDevices(database.read, database.write, clock)
+    devices = KnownDevices(database.read, database, clock)
     assert database.read("SELECT number FROM device_count") == [(1,)]
     assert found(devices, "u-1") == ["1"]
     assert user(devices, ONE) is None

@@ -41,5 +41,5 @@ async def main(path: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    with patch("proxy.database.CHECKPOINT_PAGES", 50):  # some are killed in the middle of one
+    with patch("proxy.committer.CHECKPOINT_PAGES", 50):  # some are killed in the middle of one
         asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -7,7 +7,7 @@ import apsw
 import pytest
 
 from proxy.database import Database
-from proxy.spool.dedup import DedupWindow
+from proxy.spool.dedup import DedupWindow, digest_of
 from proxy.spool.sqlite import SqliteSpool
 from tests.spool.conftest import DAY
 from tests.spool.helpers import counts, events, pending
@@ -116,7 +116,8 @@ async def test_a_slice_that_holds_too_many_ids_gives_way_whatever_the_clock_does
 
     def duplicates(cursor: apsw.Cursor, first: int) -> int:
         window.rotate(cursor, now, 5)
-        return sum(window.seen(cursor, "acme", str(first + n), now) for n in range(5))
+        digests = [digest_of("acme", str(first + n)) for n in range(5)]
+        return window.fresh(cursor, digests, now).count(False)
 
     for first in range(0, 40, 5):
         assert await database.write(partial(duplicates, first=first)) == 0

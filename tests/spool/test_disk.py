@@ -112,7 +112,7 @@ class TestFailure:
         """SQLite itself hides what goes wrong in its automatic checkpoints. The file cannot grow
         here because of a limit of the system, which no Python code stands in for.
         """
-        monkeypatch.setattr("proxy.database.CHECKPOINT_PAGES", 40)
+        monkeypatch.setattr("proxy.committer.CHECKPOINT_PAGES", 40)
         database = open_database(tmp_path / "spool.db")
         spool = SqliteSpool(database, clock, DAY)
         await spool.append("acme", events("big", size=500_000), {})  # checkpointed at once

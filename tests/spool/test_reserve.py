@@ -246,10 +246,10 @@ class TestFullDisk:
         await spool.append("acme", events("a", size=2 * MEGABYTE), {})
         reader.execute("COMMIT")
         reader.close()
-        monkeypatch.setattr("proxy.database.CHECKPOINT_PAGES", 1)
+        monkeypatch.setattr("proxy.committer.CHECKPOINT_PAGES", 1)
         await spool.append("acme", events("b"), {})
         small.fill()
-        monkeypatch.setattr("proxy.database.CHECKPOINT_PAGES", 500)
+        monkeypatch.setattr("proxy.committer.CHECKPOINT_PAGES", 500)
         with suppress(StorageFull):
             for number in range(100):
                 await spool.append("acme", events(f"c-{number}", size=100_000), {})
@@ -282,7 +282,7 @@ class TestAnyDisk:
         assert counts(open_.path).delivered == 20
         assert size_of(open_.reserve) == 0
         await refuses(spool)
-        second._reserve._look_at = float("inf")
+        second._committer._reserve._look_at = float("inf")
         await refuses(other)
         await second.write(lambda _: None)  # other things do not add
 
@@ -298,7 +298,7 @@ class TestAnyDisk:
     async def test_one_that_was_made_by_half_is_none(self, open_: Open, clock: FakeClock) -> None:
         database = open_()
         os.truncate(open_.reserve, RESERVE // 2)
-        database._reserve._look_at = float("inf")
+        database._committer._reserve._look_at = float("inf")
         await refuses(SqliteSpool(database, clock, DAY))
         open_()
         assert is_allocated(open_.reserve)

@@ -1,0 +1,64 @@
+"""Reading from the lanes: as many events as their apps have room for, live ones first."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxy.deliver.apps import App, Apps
+from proxy.spool.base import Lane, Leased, Spool
+
+LEASE: Final = 50  # events read from a lane at a time
+#: Of these handed out at a time, so that deciding about them never holds up the door.
+SLICE: Final = 5
+MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
+
+
+class Leasing:
+    """`most` says how many events may be in flight to an app."""
+
+    def __init__(self, spool: Spool, apps: Apps[Any], most: Callable[[App[Any]], int]) -> None:
+        self._spool = spool
+        self._apps = apps
+        self._most = most
+        self._at_hand: dict[int, deque[Leased]] = {}  # by lane
+        #: The apps that a lane's events turned out to be for, the last seen last.
+        self._serves: dict[int, dict[str, None]] = {}
+        self._rounds = itertools.count(1)
+        self._last: dict[int, int] = {}  # the round in which a lane last handed anything out
+
+    def serves(self, lane: Lane, app: str) -> None:
+        """An event of this lane is for this app."""
+        served = self._serves.setdefault(lane.id, {})
+        served.pop(app, None)
+        served[app] = None
+        if len(served) > MAX_APPS:
+            del served[next(iter(served))]
+
+    def fresh(self) -> list[Leased]:
+        """A few events of each lane."""
+        found: list[Leased] = []
+        for lane in self._lanes_in_turn():
+            at_hand = self._at_hand.setdefault(lane.id, deque())
+            if not at_hand:
+                at_hand += self._spool.lease(lane, self._wanted(lane))
+            if at_hand:
+                self._last[lane.id] = next(self._rounds)
+            found += (at_hand.popleft() for _ in range(min(SLICE, len(at_hand))))
+        return found
+
+    def _lanes_in_turn(self) -> list[Lane]:
+        """Live ones first, of these the one that waits longest: several may serve one app."""
+        return sorted(self._spool.lanes(), key=lambda lane: (lane.bulk, self._last.get(lane.id, 0)))
+
+    def _wanted(self, lane: Lane) -> int:
+        """An event that turns out to be for another app than these is parked for it, if that has
+        no room. Not a few at a time: reading many costs little more.
+        """
+        served = self._serves.get(lane.id)
+        if not served:
+            return SLICE
+        apps = [self._apps.get(name) for name in served]
+        return min(LEASE, sum(app.lacks(bulk=lane.bulk, most=self._most(app)) for app in apps))

@@ -1,0 +1,57 @@
+"""Ending events: gone or among the dead, counted, and the next one of each device found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import apsw
+
+from proxy.spool import ledger, rows
+from proxy.spool.base import Leased
+from proxy.states import Settlement
+from proxy.writes import numbers
+
+#: Of each device the first event that waits behind another, and its lane.
+_BEHIND: Final = """
+SELECT p.device, min(p.id), e.lane FROM parked p JOIN events e ON e.id = p.id
+WHERE p.device IN carray(?) GROUP BY p.device
+"""
+
+#: Id and lane of the event behind a settled one, if there is any; None if it was settled before.
+Settled = list[tuple[int, int]] | None
+
+
+class End(NamedTuple):
+    """That an event is settled, at `now` in epoch seconds."""
+
+    leased: Leased
+    settlement: Settlement
+    now: float
+
+
+class _EndedBefore(Exception):
+    """Some of several events; asked one at a time, it turns out which."""
+
+
+def settle(cursor: apsw.Cursor, ends: Sequence[End]) -> list[Settled]:
+    """Ends events of different devices. (`proxy.writes.Work`)"""
+    ids = numbers(end.leased.id for end in ends)
+    cursor.execute("DELETE FROM parked WHERE id IN carray(?)", (ids,))
+    cursor.execute("DELETE FROM events WHERE id IN carray(?)", (ids,))
+    if cursor.connection.changes() < len(ends):
+        if len(ends) > 1:
+            raise _EndedBefore
+        return [None]  # an event ends once
+    lines: Counter[ledger.Line] = Counter()
+    for leased, settlement, now in ends:
+        if settlement.state == "dead":
+            rows.bury(cursor, leased, settlement, now)
+        reason = rows.storable(settlement.reason) if settlement.state == "filtered" else ""
+        lines[leased.event.source, settlement.state, reason] += 1
+    ledger.count_all(cursor, lines)
+    devices = numbers({end.leased.event.device for end in ends})
+    found: Any = cursor.execute(_BEHIND, (devices,)).fetchall()
+    behind = {device: [(id_, lane)] for device, id_, lane in found}
+    return [behind.get(end.leased.event.device, []) for end in ends]
