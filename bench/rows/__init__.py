@@ -1,0 +1,15 @@
+"""What is measured, in the order in which it is; one file a row."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.figures import Row
+from bench.rows import ceilings, delivered, ingest, prepare
+
+ROWS: Final[tuple[Row, ...]] = (
+    ceilings.ROW,
+    ingest.ROW,
+    prepare.ROW,
+    delivered.ROW,
+)

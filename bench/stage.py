@@ -1,0 +1,156 @@
+"""What the rows have in common: helpers, cores, the folder, and how delivering is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.child import Child
+from bench.load import Sent
+from bench.proxyprocess import ProxyProcess, running
+from bench.settings import table
+from bench.sink import LINK_PATH, TRACK_PATH
+from bench.sizes import Sizes
+
+BATCH: Final = 100
+BATCH_CONNECTIONS: Final = 8
+SINGLE_CONNECTIONS: Final = 64
+
+
+class Cores(msgspec.Struct, frozen=True):
+    """Who runs where: what is measured has the first core to itself, if there are two."""
+
+    every: tuple[int, ...]
+
+    @property
+    def proxy(self) -> tuple[int, ...]:
+        return self.every[:1]
+
+    @property
+    def sink(self) -> tuple[int, ...]:
+        return self.every[1:2] or self.every
+
+    @property
+    def load(self) -> tuple[int, ...]:
+        return self.every[2:3] or self.sink
+
+
+def find_cores() -> Cores:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return Cores(tuple(sorted(os.sched_getaffinity(0))))
+    return Cores(tuple(range(os.cpu_count() or 1)))
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """Of `events` that were sent and came to the sink."""
+
+    events: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """Of the proxy, an event."""
+        return self.cpu_seconds / self.events * 1e6
+
+
+class Stage:
+    """One run. `figures` are those of the round so far."""
+
+    def __init__(
+        self, folder: Path, cores: Cores, sizes: Sizes, sink: Child, load: Child, sink_port: int
+    ) -> None:
+        self.folder = folder
+        self.cores = cores
+        self.sizes = sizes
+        self.sink = sink
+        self.load = load
+        self.sink_url = f"http://127.0.0.1:{sink_port}"
+        self.figures: dict[str, float] = {}
+        self.kept: dict[str, Path] = {}  # folders of proxies, for the rounds to come
+        self.notes: dict[str, str] = {}  # what was scaled down, by row
+        self._next = 0
+        self._folders = 0
+
+    def numbers(self, number: int) -> int:
+        """The first of so many numbers of messages that no other load of this run has."""
+        first, self._next = self._next, self._next + number
+        return first
+
+    def new_folder(self) -> Path:
+        self._folders += 1
+        folder = self.folder / f"proxy-{self._folders}"
+        folder.mkdir()
+        return folder
+
+    @asynccontextmanager
+    async def proxy(
+        self,
+        *,
+        folder: Path | None = None,
+        sink_url: str = "",
+        pinned: bool = True,
+        variables: dict[str, str] | None = None,
+        **tables: dict[str, Any],
+    ) -> AsyncIterator[ProxyProcess]:
+        """A proxy that sends to the sink; its files are removed unless `folder` is given."""
+        settings = table((sink_url or self.sink_url) + TRACK_PATH, LINK_PATH, **tables)
+        cores = self.cores.proxy if pinned else self.cores.every
+        place = folder or self.new_folder()
+        try:
+            async with running(place, settings, cores, **(variables or {})) as proxy:
+                yield proxy
+        finally:
+            if folder is None:
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def behave(self, **how: Any) -> None:
+        """Tells the sink how to answer; its counts begin anew."""
+        await self.sink.call("behave", **how)
+
+    async def send(
+        self, port: int, number: int, *, batch: int = BATCH, first: int | None = None, **more: Any
+    ) -> Sent:
+        """Puts load on a port, as batches or (`batch` 0) as single messages."""
+        given: dict[str, Any] = {
+            "path": "/v1/batch" if batch else "/v1/track",
+            "first": self.numbers(number) if first is None else first,
+            "number": number,
+            "batch": batch,
+            "connections": BATCH_CONNECTIONS if batch else SINGLE_CONNECTIONS,
+            **more,
+        }
+        return msgspec.convert(await self.load.call("send", port=port, **given), Sent, strict=False)
+
+    async def warm(self, proxy: ProxyProcess) -> None:
+        """Some events first: connections, caches, and the number in flight find their size."""
+        await self.deliver(proxy, self.sizes.warm)
+
+    async def deliver(
+        self, proxy: ProxyProcess, number: int, *, until: float = 1.0, **more: Any
+    ) -> Delivered:
+        """Sends batches until that part of them has been delivered, and says what it took."""
+        before = int((await self.sink.call("counts"))["delivered"])
+        used = proxy.cpu_seconds()
+        sent = await self.send(proxy.port, number, **more)
+        events = int(sent.accepted * until)
+        moment: float = await self.sink.call("reached", number=before + events)
+        return Delivered(events, moment - sent.began, proxy.cpu_seconds() - used)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The value below which that part of them lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
