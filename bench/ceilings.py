@@ -7,6 +7,7 @@ Each is what a careful programmer would write, not less: a ratio against a bad c
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from pathlib import Path
@@ -47,10 +48,8 @@ async def handler() -> int:
     return int(runner.addresses[0][1])
 
 
-async def client(url: str, number: int) -> float:
-    """Seconds in which aiohttp's client sends so many of the proxy's own requests, each answer
-    read.
-    """
+async def client(url: str, seconds: float) -> float:
+    """How many of the proxy's own requests aiohttp's client sends in a second, each answer read."""
     ready = [
         (CIMultiDict(each.headers), each.body) for each in outgoing(DIFFERENT)
     ]  # what is sent as it stands
@@ -61,10 +60,11 @@ async def client(url: str, number: int) -> float:
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     )
-    left = iter(range(number))
+    numbers = itertools.count()
 
     async def send_in_turn() -> None:
-        for each in left:
+        while time.perf_counter() < began + seconds:
+            each = next(numbers)
             headers, body = ready[each % DIFFERENT]
             async with session.post(
                 target, headers=headers, data=body, allow_redirects=False
@@ -76,7 +76,7 @@ async def client(url: str, number: int) -> float:
         await send_one_each(session, target)
         began = time.perf_counter()
         await asyncio.gather(*(send_in_turn() for _ in range(CONNECTIONS)))
-        return time.perf_counter() - began
+        return next(numbers) / (time.perf_counter() - began)
 
 
 async def send_one_each(session: aiohttp.ClientSession, target: URL) -> None:
@@ -89,8 +89,8 @@ async def send_one_each(session: aiohttp.ClientSession, target: URL) -> None:
     await asyncio.gather(*(send() for _ in range(CONNECTIONS)))
 
 
-async def append(folder: str, batch: int, number: int) -> float:
-    """Seconds in which so many records are on the disk, `batch` in each commit."""
+async def append(folder: str, batch: int, seconds: float) -> float:
+    """How many records are on the disk in a second, `batch` in each commit."""
     path = Path(folder) / f"append-{batch}.db"
     connection = apsw.Connection(str(path))
     try:
@@ -98,12 +98,13 @@ async def append(folder: str, batch: int, number: int) -> float:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("CREATE TABLE log (id INTEGER PRIMARY KEY, record BLOB NOT NULL)")
         cursor, records = connection.cursor(), [(os.urandom(RECORD_BYTES),) for _ in range(batch)]
-        began = time.perf_counter()
-        for _ in range(number // batch):
+        began, commits = time.perf_counter(), 0
+        while time.perf_counter() < began + seconds:
+            commits += 1
             cursor.execute("BEGIN IMMEDIATE")
             cursor.executemany("INSERT INTO log (record) VALUES (?)", records)
             cursor.execute("COMMIT")
-        return time.perf_counter() - began
+        return commits * batch / (time.perf_counter() - began)
     finally:
         connection.close()
         for file in path.parent.glob(path.name + "*"):

@@ -1,15 +1,17 @@
 """The load: connections that are kept, one request at a time on each, over bare sockets.
 
-Either as fast as it is answered (`send`), or at a rate whatever the answers do (`pace`): what then
-waits for a connection counts as waiting from the moment at which it was due.
+Either as fast as it is answered, or at a rate whatever the answers do: what then waits for a
+connection counts as waiting from the moment at which it was due.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, cast
 
 import msgspec
@@ -22,7 +24,7 @@ _LENGTH: Final = b"content-length: "
 
 class Sent(msgspec.Struct):
     """What came of it; moments by time.monotonic. `accepted` messages were in `answered` requests
-    that got a 200; `due` is, with `pace`, when each message was to be sent.
+    that got a 200; `due` is, at a rate, when each message was to be sent.
     """
 
     began: float
@@ -32,7 +34,7 @@ class Sent(msgspec.Struct):
     refused: dict[int, int]
     broken: int  # connections that ended without an answer, or could not be made
     due: list[float]
-    took: list[float]  # seconds, with `pace`: from when it was due to the answer
+    took: list[float]  # seconds, at a rate: from when it was due to the answer
 
 
 class _Connection(asyncio.Protocol):
@@ -69,23 +71,20 @@ class _Connection(asyncio.Protocol):
 class Load:
     """One lot of requests."""
 
-    def __init__(self, path: str, requests: Iterator[bytes], number: int, batch: int) -> None:
+    def __init__(self, head: bytes, requests: Iterator[bytes], number: int, batch: int) -> None:
         """`number` messages, `batch` in each request."""
-        self._head = head(path)
+        self._head = head
         self._requests = requests
         self._left, self._batch = number, batch or 1
         self._idle: deque[_Connection] = deque()
         self._queue: deque[float] = deque()  # due, for want of a connection
         self._under_way: dict[_Connection, tuple[int, float]] = {}
-        self._paced = False
+        self._paced = self._stopped = False
+        self._ends = math.inf
         self._done = asyncio.get_running_loop().create_future()
         self._all_due = False
         self.sent = Sent(0.0, 0.0, 0, 0, {}, 0, [], [])
         self._refused: Counter[int] = Counter()
-
-    def gzipped(self, path: str) -> None:
-        """The bodies are, and the requests must say so."""
-        self._head = head(path, gzipped=True)
 
     async def connect(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
@@ -95,16 +94,17 @@ class Load:
         ]
         self._idle.extend(protocol for _, protocol in await asyncio.gather(*made))
 
-    async def fast(self) -> Sent:
-        """All of it, as fast as it is answered."""
+    async def fast(self, seconds: float) -> Sent:
+        """All of it, or for so long, as fast as it is answered."""
         self.sent.began = time.monotonic()
+        self._ends = self.sent.began + seconds
         self._all_due = True
         while self._idle and self._send(self._idle.popleft(), 0.0):
             pass
         return await self._finish()
 
     async def paced(self, rate: float, seconds: float) -> Sent:
-        """Requests at a steady rate for so long, or until there are none left."""
+        """Requests at a steady rate for so long, until there are none left, or until stopped."""
         self._paced = True
         self.sent.began = began = time.monotonic()
         number = min(int(rate * seconds), self._left)
@@ -112,19 +112,25 @@ class Load:
             due = began + each / rate
             if (wait := due - time.monotonic()) > 0:
                 await asyncio.sleep(wait)  # a little early or late, by the loop's millisecond
+            if self._stopped or self._done.done():
+                break
             self.sent.due.append(due)
             if self._idle:
                 self._send(self._idle.popleft(), due)
             else:
                 self._queue.append(due)
-            if self._done.done():
-                break
         self._all_due = True
         self._look()
         return await self._finish()
 
+    def stop(self) -> None:
+        """No more requests; those sent are waited for."""
+        self._stopped = True
+        self._ends = 0.0
+
     def _send(self, connection: _Connection, due: float) -> bool:
-        body = next(self._requests, None)
+        late = not self._paced and time.monotonic() > self._ends
+        body = None if late else next(self._requests, None)
         if body is None:
             self._idle.append(connection)
             self._look()
@@ -176,6 +182,7 @@ class Load:
 
 
 async def send(
+    loads: list[Load],
     port: int,
     path: str,
     *,
@@ -187,18 +194,29 @@ async def send(
     users: int = 1,
     gzipped: bool = False,
     rate: float = 0.0,
-    seconds: float = 0.0,
+    seconds: float = math.inf,
 ) -> Sent:
-    """Posts messages from number `first` on; at `rate` requests a second if that is given."""
+    """Posts messages from number `first` on, for `seconds` at most; at `rate` requests a second if
+    that is given.
+    """
     made = bodies(kind, first, number, batch, users=users, gzipped=gzipped)
     if gzipped:
         made = iter(list(made))  # before the clock starts: it takes far longer than to send it
-    load = Load(path, made, number, batch)
-    if gzipped:
-        load.gzipped(path)
+    load = Load(head(path, gzipped=gzipped), made, number, batch)
     await load.connect(port, connections)
-    return await (load.paced(rate, seconds) if rate else load.fast())
+    loads.append(load)
+    try:
+        return await (load.paced(rate, seconds) if rate else load.fast(seconds))
+    finally:
+        loads.remove(load)
 
 
 def commands() -> Commands:
-    return {"send": send}
+    loads: list[Load] = []
+
+    async def stop() -> None:
+        """Ends what is sent at a rate."""
+        for load in loads:
+            load.stop()
+
+    return {"send": partial(send, loads), "stop": stop}

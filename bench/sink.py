@@ -96,6 +96,7 @@ class Sink:
     ) -> None:
         """How it answers from now on, counted from nought: 401 to all, 503 to every so manieth."""
         self._counts = dict.fromkeys(COUNTS, 0)
+        self._waiting.clear()
         self.latency = latency
         self.arrivals = {} if arrivals else None
         turn = 0

@@ -14,7 +14,7 @@ import msgspec
 
 from bench.child import Child
 from bench.load import Sent
-from bench.proxyprocess import ProxyProcess, running
+from bench.proxyprocess import ProxyFailed, ProxyProcess, running
 from bench.settings import table
 from bench.sink import LINK_PATH, TRACK_PATH
 from bench.sizes import Sizes
@@ -22,6 +22,10 @@ from bench.sizes import Sizes
 BATCH: Final = 100
 BATCH_CONNECTIONS: Final = 8
 SINGLE_CONNECTIONS: Final = 64
+FIRST: Final = 10_000_000  # numbers below are the users' that are learnt for an audience
+MANY: Final = (
+    10_000_000  # messages; more than can be sent in the seconds that sending is bounded by
+)
 
 
 class Cores(msgspec.Struct, frozen=True):
@@ -81,7 +85,7 @@ class Stage:
         self.figures: dict[str, float] = {}
         self.kept: dict[str, Path] = {}  # folders of proxies, for the rounds to come
         self.notes: dict[str, str] = {}  # what was scaled down, by row
-        self._next = 0
+        self._next = FIRST
         self._folders = 0
 
     def numbers(self, number: int) -> int:
@@ -121,9 +125,17 @@ class Stage:
         await self.sink.call("behave", **how)
 
     async def send(
-        self, port: int, number: int, *, batch: int = BATCH, first: int | None = None, **more: Any
+        self,
+        port: int,
+        number: int = MANY,
+        *,
+        batch: int = BATCH,
+        first: int | None = None,
+        **more: Any,
     ) -> Sent:
-        """Puts load on a port, as batches or (`batch` 0) as single messages."""
+        """Puts load on a port, as batches or (`batch` 0) as single messages; so many of them, or
+        (`seconds`) for so long.
+        """
         given: dict[str, Any] = {
             "path": "/v1/batch" if batch else "/v1/track",
             "first": self.numbers(number) if first is None else first,
@@ -134,9 +146,12 @@ class Stage:
         }
         return msgspec.convert(await self.load.call("send", port=port, **given), Sent, strict=False)
 
-    async def warm(self, proxy: ProxyProcess) -> None:
-        """Some events first: connections, caches, and the number in flight find their size."""
-        await self.deliver(proxy, self.sizes.warm)
+    async def warm(self, proxy: ProxyProcess, **more: Any) -> int:
+        """Some events first: connections, caches, and the number in flight find their size. How
+        many more take the seconds that delivering is measured for.
+        """
+        done = await self.deliver(proxy, self.sizes.warm, **more)
+        return max(self.sizes.warm, int(done.per_second * self.sizes.deliver_seconds))
 
     async def deliver(
         self, proxy: ProxyProcess, number: int, *, until: float = 1.0, **more: Any
@@ -144,10 +159,20 @@ class Stage:
         """Sends batches until that part of them has been delivered, and says what it took."""
         before = int((await self.sink.call("counts"))["delivered"])
         used = proxy.cpu_seconds()
-        sent = await self.send(proxy.port, number, **more)
-        events = int(sent.accepted * until)
-        moment: float = await self.sink.call("reached", number=before + events)
+        # At once: with a backlog there may be that many before all is sent.
+        reached = asyncio.create_task(self._reached(before + int(number * until)))
+        try:
+            sent = await self.send(proxy.port, number, **more)
+            if sent.accepted < number:
+                raise ProxyFailed(f"{number - sent.accepted} events were refused: {sent.refused}")
+            moment = await reached
+        finally:
+            reached.cancel()
+        events = int(number * until)
         return Delivered(events, moment - sent.began, proxy.cpu_seconds() - used)
+
+    async def _reached(self, number: int) -> float:
+        return float(await self.sink.call("reached", number=number))
 
 
 def percentile(values: Sequence[float], part: float) -> float:

@@ -27,25 +27,24 @@ HANDLER_THERE: Final = 37_500.0
 
 
 async def measure(stage: Stage) -> Mapping[str, float]:
-    sizes = stage.sizes
+    seconds = stage.sizes.seconds
     async with child("bench.ceilings", stage.cores.proxy) as ceilings:
         port = await ceilings.call("handler")
-        await stage.send(port, sizes.handler // 10, batch=0)
-        sent = await stage.send(port, sizes.handler, batch=0)
+        await stage.send(port, batch=0, seconds=seconds / 10)
+        sent = await stage.send(port, batch=0, seconds=seconds)
         handler = sent.answered / (sent.ended - sent.began)
     async with child("bench.ceilings", stage.cores.proxy) as ceilings:
         await stage.behave()
         url = stage.sink_url + TRACK_PATH
-        client = sizes.client / await ceilings.call("client", url=url, number=sizes.client)
+        client = await ceilings.call("client", url=url, seconds=seconds)
         folder = str(await asyncio.to_thread(stage.new_folder))
-        call = ceilings.call
-        single = await call("append", folder=folder, batch=1, number=sizes.commits)
-        many = await call("append", folder=folder, batch=BATCH, number=sizes.appended)
+        single = await ceilings.call("append", folder=folder, batch=1, seconds=seconds / 2)
+        many = await ceilings.call("append", folder=folder, batch=BATCH, seconds=seconds)
     return {
         HANDLER: handler,
         CLIENT: client,
-        "append, 1 a commit": sizes.commits / single,
-        APPEND: sizes.appended / many,
+        "append, 1 a commit": single,
+        APPEND: many,
         RUDDERSTACK: RUDDERSTACK_THERE * handler / HANDLER_THERE,
     }
 

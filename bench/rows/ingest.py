@@ -35,13 +35,13 @@ def rate(sent: Sent) -> float:
 
 
 async def measure(stage: Stage) -> Mapping[str, float]:
-    sizes = stage.sizes
+    seconds = stage.sizes.seconds
     async with stage.proxy() as proxy:
         await paused(stage, proxy)
-        await stage.send(proxy.port, sizes.single // 10, batch=0)
-        single = await stage.send(proxy.port, sizes.single, batch=0)
-        batches = await stage.send(proxy.port, sizes.batched)
-        gzipped = await stage.send(proxy.port, sizes.gzipped, gzipped=True)
+        await stage.send(proxy.port, batch=0, seconds=seconds / 10)
+        single = await stage.send(proxy.port, batch=0, seconds=seconds)
+        batches = await stage.send(proxy.port, seconds=seconds)
+        gzipped = await stage.send(proxy.port, int(rate(batches) * seconds / 2), gzipped=True)
         return {
             SINGLE: rate(single),
             BATCHES: rate(batches),
