@@ -18,8 +18,16 @@ from bench.settings import write
 START_SECONDS: Final = 60.0  # with a million events on the disk
 STOP_SECONDS: Final = 40.0
 LOOK_SECONDS: Final = 0.02
-#: As the console script does; that need not be on the path, nor beside the interpreter.
-COMMAND: Final = (sys.executable, "-c", "from proxy.cli.main import main; main()", "run", "-c")
+#: As the console script does; that need not be on the path, nor beside the interpreter. Linux ends
+#: it (PR_SET_PDEATHSIG) with a run that is killed and can end nothing itself.
+SCRIPT: Final = """
+import ctypes, signal, sys
+from proxy.cli.main import main
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+main()
+"""
+COMMAND: Final = (sys.executable, "-c", SCRIPT, "run", "-c")
 
 
 class ProxyFailed(Exception):

@@ -25,6 +25,7 @@ class Machine(msgspec.Struct, frozen=True):
     """Without which absolute figures say nothing."""
 
     system: str
+    processor: str
     cores: list[int]
     python: str
     libraries: dict[str, str]
@@ -52,6 +53,7 @@ def this_machine(folder: Path, cores: Sequence[int]) -> Machine:
     """`folder` is where the files of the run are."""
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        processor=processor(),
         cores=list(cores),
         python=platform.python_version(),
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
@@ -59,6 +61,16 @@ def this_machine(folder: Path, cores: Sequence[int]) -> Machine:
         folder=str(folder),
         file_system=file_system(folder),
     )
+
+
+def processor() -> str:
+    """Its name, as far as the system tells it."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def file_system(folder: Path) -> str:
@@ -81,8 +93,9 @@ def show(report: Report) -> None:
     machine = report.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine.libraries.items())
     console.print(
-        f"{machine.system}, {len(machine.cores)} cores, {machine.file_system or 'unknown'}; "
-        f"Python {machine.python}, {versions}, SQLite {machine.sqlite}",
+        f"{machine.system}, {machine.processor or 'an unknown processor'}, "
+        f"{len(machine.cores)} cores, {machine.file_system or 'an unknown file system'}\n"
+        f"Python {machine.python}, {versions}, SQLite {machine.sqlite}\n",
         soft_wrap=True,
     )
     if machine.file_system in IN_MEMORY:
@@ -92,7 +105,7 @@ def show(report: Report) -> None:
     table = _table(report.figures)
     unbounded = console.options.update(max_width=1_000_000)
     console.width = max(console.width, console.measure(table, options=unbounded).maximum)
-    console.print(table)
+    console.print(table, end="\n\n")
     for title, told in (("scaled", report.notes), ("skipped", report.skipped),
                         ("FAILED", report.failed)):  # fmt: skip
         for row, why in told.items():

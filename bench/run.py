@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -70,28 +70,33 @@ class Run:
     async def rounds(self, stage: Stage) -> None:
         """All of them, or as many as there is time for."""
         rounds = self._options.rounds or self._sizes.rounds
-        for number in range(rounds):
+        for number in range(1, rounds + 1):
             began = time.monotonic()
-            stage.figures = {}
+            stage.figures, stage.once_seconds = {}, 0.0
             for row in self._rows:
-                if not (number and row.once) and row.name not in self._skipped:
-                    self._say(f"round {number + 1} of {rounds}: {row.title}")
+                if number == 1 or not (row.once or row.name in self._skipped):
+                    self._say(f"round {number} of {rounds}: {row.title}")
                     await self._measure(row, stage)
             self._found.append(stage.figures)
             now = time.monotonic()
-            left = self._sizes.budget - (now - self._began)
-            if number + 1 < rounds and not self._options.rounds and left < now - began:
-                stage.notes["rounds"] = f"{number + 1} of {rounds}: there was no time for more"
+            another = now - began - stage.once_seconds
+            if self._options.rounds or number == rounds:
+                continue
+            if now - self._began + another > self._sizes.budget:
+                stage.notes["rounds"] = f"{number} instead of {rounds}, for want of time"
                 break
 
     async def _measure(self, row: Row, stage: Stage) -> None:
         try:
             async with asyncio.timeout(ROW_SECONDS):
-                stage.figures.update(await row.measure(stage))
+                with stage.once() if row.once else nullcontext():
+                    stage.figures.update(await row.measure(stage))
         except Skipped as reason:
-            self._skipped[row.name] = str(reason)
+            self._skipped[row.name] = " ".join(str(reason).split())
         except (ChildFailed, ProxyFailed) as error:
             self._failed[row.name] = str(error)
+        except KeyError as missing:  # of what it needs
+            self._failed[row.name] = f"without {missing}"
         except TimeoutError:
             self._failed[row.name] = f"not done after {ROW_SECONDS:.0f} s"
 

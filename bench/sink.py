@@ -86,6 +86,11 @@ class Sink:
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
+    def close(self) -> None:
+        """Stops listening."""
+        for server in self._servers:
+            server.close()
+
     async def behave(
         self,
         *,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,6 +86,7 @@ class Stage:
         self.figures: dict[str, float] = {}
         self.kept: dict[str, Path] = {}  # folders of proxies, for the rounds to come
         self.notes: dict[str, str] = {}  # what was scaled down, by row
+        self.once_seconds = 0.0  # of this round, for what later rounds need not do
         self._next = FIRST
         self._folders = 0
 
@@ -98,6 +100,15 @@ class Stage:
         folder = self.folder / f"proxy-{self._folders}"
         folder.mkdir()
         return folder
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Around what is done in the first round only."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.once_seconds += time.monotonic() - began
 
     @asynccontextmanager
     async def proxy(

@@ -36,7 +36,8 @@ async def _backlog(stage: Stage) -> Path:
 
 async def measure(stage: Stage) -> Mapping[str, float]:
     if "backlog" not in stage.kept:
-        stage.kept["backlog"] = await _backlog(stage)
+        with stage.once():
+            stage.kept["backlog"] = await _backlog(stage)
     await stage.behave()
     async with stage.proxy(folder=stage.kept["backlog"]) as proxy:
         done = await stage.deliver(proxy, await stage.warm(proxy))

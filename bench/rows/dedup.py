@@ -58,7 +58,8 @@ async def _filled(stage: Stage) -> Path:
 
 async def measure(stage: Stage) -> Mapping[str, float]:
     if "dedup" not in stage.kept:
-        stage.kept["dedup"] = await _filled(stage)
+        with stage.once():
+            stage.kept["dedup"] = await _filled(stage)
     folder = await asyncio.to_thread(stage.new_folder)
     data = stage.kept["dedup"] / "data"
     await asyncio.to_thread(shutil.copytree, data, folder / "data", dirs_exist_ok=True)

@@ -49,6 +49,7 @@ def bench(
     show(report)
     if json_file is not None:
         encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_bytes(encoded + b"\n")
     if report.failed:
         sys.exit(BAD_ANSWER)
