@@ -25,19 +25,19 @@ class Sizes(msgspec.Struct, frozen=True):
     users: int
     learn_seconds: float
     members: int
-    members_seconds: float
+    members_seconds: float  # after all of them are sent
     dedup_ids: int
 
 
 FULL: Final = Sizes(
     rounds=3, budget=560, seconds=2.5, deliver_seconds=4, latency_seconds=5, warm=1_000,
-    prepared=10_000, backlog=1_000_000, backlog_seconds=80, users=50_000, learn_seconds=15,
-    members=200_000, members_seconds=60, dedup_ids=5_000_000,
+    prepared=10_000, backlog=1_000_000, backlog_seconds=80, users=50_000, learn_seconds=12,
+    members=200_000, members_seconds=45, dedup_ids=5_000_000,
 )  # fmt: skip
 QUICK: Final = Sizes(
     rounds=1, budget=55, seconds=0.6, deliver_seconds=1, latency_seconds=1, warm=300,
     prepared=3_000, backlog=20_000, backlog_seconds=3, users=1_000, learn_seconds=1,
-    members=5_000, members_seconds=3, dedup_ids=200_000,
+    members=10_000, members_seconds=3, dedup_ids=200_000,
 )  # fmt: skip
 
 #: What the issue's goals are told for; a run that does less says so.
