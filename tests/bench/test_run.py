@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert all(figure["median"] > 0 for figure in report["figures"])
     assert report["machine"]["folder"].startswith(str(tmp_path))
     assert sorted(each.name for each in tmp_path.iterdir()) == ["made"]
+
+
+def test_a_distribution_without_the_benchmark_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bench.report", None)
+    ran = CliRunner().invoke(main, ["bench"])
+    assert ran.exit_code == 1
+    assert "the package `bench` is not installed here" in ran.stderr
 
 
 def test_a_row_brings_along_what_it_is_compared_with() -> None:
