@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := $(VENV)/clients
 
-.PHONY: run test lint format lock fuzz soak clean
+.PHONY: run test lint format lock fuzz soak bench clean
 
 run: $(VENV)/run.stamp  ## serve with a sandbox, and show the examples going through
 	$(BIN)/kochava-proxy run --sandbox --examples examples
@@ -36,6 +36,11 @@ fuzz: $(VENV)/dev.stamp  ## hostile requests by the hundred thousand; SEED=2 for
 
 soak: $(VENV)/dev.stamp  ## steady load, and nothing may grow; MINUTES=60 for longer. Linux only
 	$(BIN)/python -m tests.proof.soak --minutes $(or $(MINUTES),5) --workers $(or $(WORKERS),1)
+
+# QUICK=1: under a minute. ONLY="ingest backlog", ROUNDS=5, JSON=FILE.
+bench: $(VENV)/run.stamp  ## how fast, and how near to what this machine can do
+	$(BIN)/kochava-proxy bench $(if $(QUICK),--quick) $(patsubst %,--only %,$(ONLY)) \
+	    $(if $(ROUNDS),--rounds $(ROUNDS)) --json $(or $(JSON),build/bench.json)
 
 clean:
 	rm -rf $(VENV) data build *.egg-info

@@ -102,6 +102,15 @@ def test_the_app_does_not_know_its_commands() -> None:
     assert not {each for each in BELOW["proxy.app"] if room(each) == "cli"}
 
 
+def test_what_serves_does_not_need_the_benchmark() -> None:
+    users = {
+        module
+        for module, file in PROXY.items()
+        if any(each.split(".")[0] == "bench" for each in imported(file))
+    }
+    assert users == {"proxy.cli.bench"}
+
+
 def test_no_cycles() -> None:
     graph = {
         module: {each for each in imported(file, typing_only=False) if each in PROXY} - {"proxy"}
@@ -120,6 +129,6 @@ def test_a_built_in_imports_only_what_plugin_authors_do(file: Path) -> None:
 def test_modules_stay_small() -> None:
     lengths = {
         name: len(file.read_text(encoding="utf-8").splitlines())
-        for name, file in {**PROXY, **modules("plugins")}.items()
+        for name, file in {**PROXY, **modules("plugins"), **modules("bench")}.items()
     }
     assert {name: length for name, length in lengths.items() if length > 300} == {}

@@ -13,10 +13,13 @@ import pytest
 from tests.test_imports import ROOT, imported, modules
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = ("bench", "plugins", "proxy")
+#: What its client is given so that it need not make it anew for each request.
+OF_AIOHTTP = {"multidict", "yarl"}
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 TEXTS = (
-    "*.md", "*.toml", "*.lock", "Makefile", ".ci/*", "docs/**/*", "examples/*", "plugins/*.py",
-    "plugins.d/*.md", "proxy/**/*.py", "tests/**/*",
+    "*.md", "*.toml", "*.lock", "Makefile", ".ci/*", "bench/**/*.py", "docs/**/*", "examples/*",
+    "plugins/*.py", "plugins.d/*.md", "proxy/**/*.py", "tests/**/*",
 )  # fmt: skip
 
 
@@ -30,19 +33,19 @@ def normal(requirement: str) -> str:
 def test_the_packages_declared_are_the_packages_there_are() -> None:
     there = {
         ".".join(file.parent.relative_to(ROOT).parts)
-        for package in ("proxy", "plugins")
+        for package in PACKAGES
         for file in (ROOT / package).rglob("__init__.py")
     }
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(there)
 
 
-@pytest.mark.parametrize("package", ["proxy", "plugins"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_third_party_import_is_a_declared_dependency(package: str) -> None:
     declared = {normal(each) for each in PROJECT["project"]["dependencies"]}
-    ours = {"proxy", "plugins"}
+    known = sys.stdlib_module_names | set(PACKAGES) | (OF_AIOHTTP if package == "bench" else set())
     owners = packages_distributions()
     for file in modules(package).values():
-        roots = {each.split(".")[0] for each in imported(file)} - sys.stdlib_module_names - ours
+        roots = {each.split(".")[0] for each in imported(file)} - known
         for root in roots:
             assert {normal(owner) for owner in owners[root]} & declared, f"{file} imports {root}"
 

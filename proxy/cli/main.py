@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from proxy.cli.bench import bench
 from proxy.cli.check import check
 from proxy.cli.common import group_without
 from proxy.cli.dead import dead
@@ -16,7 +17,7 @@ from proxy.observe.logs import configure_logs
 
 
 @click.group(
-    cls=group_without("test", "init", "bench"),
+    cls=group_without("test", "init"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="kochava-proxy")
@@ -28,5 +29,5 @@ def main() -> None:
     configure_logs()
 
 
-for command in (run, sandbox, check, explain, plugins, stats, dead):
+for command in (run, sandbox, check, explain, plugins, stats, dead, bench):
     main.add_command(command)
