@@ -176,7 +176,7 @@ async def test_a_broken_disk_ends_it_with_the_reason(
         # connected already is cut off then; asyncio's own loop forgets who connects meanwhile.
         async with aiohttp.ClientSession(f"http://127.0.0.1:{app.port}") as session:
             async with session.get("/health/live"):
-                monkeypatch.setattr(app._database, "_transaction", fail)
+                monkeypatch.setattr(app._database._committer, "_transaction", fail)
             with suppress(aiohttp.ClientError):
                 async with session.post("/v1/track", json=MESSAGE) as answer:
                     assert answer.status == 503

@@ -169,11 +169,13 @@ class Bench:
         for _ in range(20):  # what the last turn of the clock has woken begins
             await asyncio.sleep(0)
         await until(
-            lambda: not (
-                forwarder._sending
-                or forwarder._parking
-                or forwarder._settling
-                or forwarder._wake.is_set()
+            lambda: (
+                not (
+                    forwarder._sending
+                    or forwarder._parking
+                    or forwarder._settling
+                    or forwarder._wake.is_set()
+                )
             )
         )
 

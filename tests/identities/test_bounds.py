@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from proxy.config import Identities
 from proxy.database import Database
@@ -123,6 +127,9 @@ async def test_smaller_bounds_are_reached_in_pieces(
 async def test_what_is_too_much_costs_each_new_device_the_same_however_much_it_is(
     database: Database, clock: FakeClock
 ) -> None:
+    def watch(handler: Callable[[], bool] | None, cursor: apsw.Cursor) -> None:
+        cursor.connection.set_progress_handler(handler, 10)
+
     await fill(database, clock, 600)
     steps = []
     for max_devices in (590, 10):
@@ -134,10 +141,10 @@ async def test_what_is_too_much_costs_each_new_device_the_same_however_much_it_i
             ticks += 1
             return False
 
-        await database.write(lambda _: database._committer.connection.set_progress_handler(step, 10))
+        await database.write(partial(watch, step))
         devices.learn("acme", seen(f"new-{max_devices}", id_=f"f{max_devices}"))
         await written(database)
-        await database.write(lambda _: database._committer.connection.set_progress_handler(None))
+        await database.write(partial(watch, None))
         assert number(database) == before - 1  # one more, two less
         steps.append(ticks)
     assert max(steps) < 1.5 * min(steps)

@@ -63,9 +63,7 @@ class IdentitiesMachine(RuleBasedStateMachine):
             return Database(self.folder / "spool.db", (known.SCHEMA,))
 
         self.database = self.loop.run_until_complete(make())
-        self.devices = KnownDevices(
-            self.database.read, self.database, self.clock, self.bounds
-        )
+        self.devices = KnownDevices(self.database.read, self.database, self.clock, self.bounds)
 
     @rule(
         source=sources,

@@ -11,7 +11,6 @@ from typing import Any
 import apsw
 import pytest
 
-from proxy.database import Job
 from tests.receive.conftest import KEY, Door, basic, track
 
 MESSAGES: dict[str, dict[str, Any]] = {
@@ -146,17 +145,18 @@ async def test_the_body_is_json_however_it_is_sent(
 async def test_no_answer_comes_before_the_commit(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_go, asked, write = threading.Event(), asyncio.Event(), door.database.write
-    write(lambda _: let_go.wait(10))
+    let_go, asked, committer = threading.Event(), threading.Event(), door.database._committer
+    transaction = committer._transaction
 
-    def note_and_write(job: Job[Any], **how: bool) -> asyncio.Future[Any]:
+    def wait_and_commit(*args: Any) -> list[Any]:
         asked.set()
-        return write(job, **how)
+        assert let_go.wait(10)
+        return transaction(*args)
 
-    monkeypatch.setattr(door.database, "write", note_and_write)
+    monkeypatch.setattr(committer, "_transaction", wait_and_commit)
     posting = asyncio.create_task(door.post("/v1/track", track()))
     try:
-        await asyncio.wait_for(asked.wait(), 5)
+        assert await asyncio.to_thread(asked.wait, 5)
         # A whole round trip beside it: had the answer been sent, it would be here by now.
         assert (await door.client.get("/health/live")).status == 200
         assert not posting.done()
