@@ -79,6 +79,7 @@ _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _EPOCH_DIGITS = re.compile(r"[0-9]{10}|[0-9]{13}")
+_USUAL: Final = len("2026-01-31T12:34:56.789Z")
 _LEAST_MILLISECONDS: Final = 31_557_600_000  # in seconds this would be the year 2970
 _PATH = re.compile(r" - at `\$\.(\w+)`$")
 
@@ -267,6 +268,8 @@ def parse_time(value: object) -> datetime | None:
 
 def _moment(value: object) -> datetime | None:
     if isinstance(value, str):
+        if len(value) == _USUAL and value[-1] == "Z":  # as most SDKs write it: no more to look at
+            return datetime.fromisoformat(value)
         value = value.strip().upper()
         if not _EPOCH_DIGITS.fullmatch(value):
             moment = datetime.fromisoformat(value)

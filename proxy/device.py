@@ -7,7 +7,7 @@ order, identities and every mapping must agree on them.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -32,6 +32,10 @@ _ATT_STATUS: Final = {
     "2": "denied", "denied": "denied",
     "3": "authorized", "authorized": "authorized",
 }  # fmt: skip
+
+
+#: The message read last, and its device.
+_last: list[object] = [None, None]
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -83,6 +87,12 @@ def device_id(device: dict[str, Any]) -> str | None:
 
 def read_device(message: Message) -> Device | None:
     """The device of a message; None where nothing in it identifies one."""
+    if _last[0] is not message:  # one message is asked about several times in a row
+        _last[:] = message, _read_device(message)
+    return cast("Device | None", _last[1])
+
+
+def _read_device(message: Message) -> Device | None:
     raw = section(message.context, "device")
     platform = read_platform(message.context)
     own_id = device_id(raw)

@@ -5,10 +5,11 @@ Each function is one or a few rows of docs/mapping.md. Plugin authors import the
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
+import socket
 import sys
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +43,7 @@ _COMPUTED: Final[dict[str, tuple[str, bool | None]]] = {
     "trait computed": ("trait_key", None),
 }
 
+_NESTED: Final = (dict, list)
 _MAX_DEPTH = 8
 #: Characters of a joined name from which on it is not joined further: a long name before many keys
 #: would make a request of 26 MB out of a message of 29 KB.
@@ -75,7 +77,7 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
     context = message.context
     user_agent = text(context.get("userAgent"))
     data: dict[str, Any] = {
-        "device_ids": device.ids,
+        "device_ids": dict(device.ids),
         "usertime": int(message.timestamp.timestamp()),
         "device_ua": user_agent or "",
         "device_ver": "" if user_agent else device_version(context),
@@ -95,9 +97,9 @@ def common_data(message: Message, device: Device) -> dict[str, Any]:
 
 def is_address(value: str) -> bool:
     """Whether this is an IP address of either version."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
+    try:  # ten times as fast as the module ipaddress
+        socket.inet_pton(socket.AF_INET6 if ":" in value else socket.AF_INET, value)
+    except (OSError, ValueError):
         return False
     return True
 
@@ -210,13 +212,15 @@ def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     for depth in range(_MAX_DEPTH):
         deeper: list[tuple[str, Any]] = []
         for key, value in level:
+            if not isinstance(value, _NESTED):
+                if value is not None:
+                    flat.setdefault(key, value)
+                continue
             joins = depth < _MAX_DEPTH - 1 and len(key) <= _MAX_JOINED
             if isinstance(value, dict) and joins:
                 deeper += ((f"{key}_{inner}", leaf) for inner, leaf in value.items())
-            elif isinstance(value, dict | list):
+            else:
                 flat.setdefault(key, msgspec.json.encode(value).decode())
-            elif value is not None:
-                flat.setdefault(key, value)
         level = deeper
     return flat
 
@@ -238,11 +242,13 @@ def amount(value: object) -> float | int | None:
     return -number if "-" in match["sign"] else number
 
 
+@lru_cache(maxsize=256)  # there are few names, and many events of each
 def spelled(name: str) -> str:
     """An event's name so that case, stray spaces and "_" for a space make no difference."""
     return " ".join(name.replace("_", " ").lower().split())
 
 
+@lru_cache(maxsize=256)
 def snake_case(name: str) -> str:
     """Both "favoriteColor" and "Favorite Color" as "favorite_color"."""
     return _SEPARATORS.sub("_", _WORD_ENDS.sub("_", name).lower()).strip("_")

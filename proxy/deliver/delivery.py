@@ -26,11 +26,11 @@ class Delivery:
         self.prepared = prepared
         self.done = set(leased.done)
         self.refusal = leased.refusal
-        self._left = [
-            (planned, digest)
-            for planned, digest in _digests(prepared.decision.requests)
-            if digest not in self.done
-        ]
+        requests = prepared.decision.requests
+        if len(requests) == 1 and not self.done:  # is answered or not: nothing to keep apart
+            self._left = [(requests[0], b"")]
+        else:
+            self._left = [each for each in _digests(requests) if each[1] not in self.done]
 
     @property
     def bulk(self) -> bool:
@@ -49,7 +49,8 @@ class Delivery:
     def answered(self, outcome: Outcome) -> None:
         """Takes the end of the next request, be it delivered or refused."""
         planned, digest = self._left.pop(0)
-        self.done.add(digest)
+        if digest:
+            self.done.add(digest)
         if outcome.kind == "refused" and self.refusal is None:
             self.refusal = Refusal(planned.outgoing, outcome)
 
@@ -74,7 +75,7 @@ def app_of(request: Request, source: str) -> str:
     """The app id that a request is for; of any kind, since a plugin may have put anything there.
     Each source has a Segment of its own: its key may be refused where another's is not.
     """
-    if isinstance(request, KochavaRequest | IdentityLink):
+    if isinstance(request, (KochavaRequest, IdentityLink)):
         return str(request.kochava_app_id) or "none"
     return segment_app(source)
 

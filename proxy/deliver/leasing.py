@@ -11,8 +11,10 @@ from proxy.deliver.apps import App, Apps
 from proxy.spool.base import Lane, Leased, Spool
 
 LEASE: Final = 50  # events read from a lane at a time
-#: Of these handed out at a time, so that deciding about them never holds up the door.
-SLICE: Final = 5
+#: Of these handed out at a time, so that deciding about them never holds up the door; fewer of
+#: those that are not urgent.
+SLICE: Final = 20
+BULK_SLICE: Final = 5
 MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
 
 
@@ -46,7 +48,8 @@ class Leasing:
                 at_hand += self._spool.lease(lane, self._wanted(lane))
             if at_hand:
                 self._last[lane.id] = next(self._rounds)
-            found += (at_hand.popleft() for _ in range(min(SLICE, len(at_hand))))
+            most = BULK_SLICE if lane.bulk else SLICE
+            found += (at_hand.popleft() for _ in range(min(most, len(at_hand))))
         return found
 
     def _lanes_in_turn(self) -> list[Lane]:

@@ -76,6 +76,6 @@ def own_fact(source: str, message: Message) -> Fact | None:
         return None
     silent = not (device.ids or device.limit_tracking)
     # Whose it is lasts; tracking consent is a matter of the moment and goes with each message.
-    device = Device(device.platform, device.kochava_device_id, device.ids)
+    device = Device(device.platform, device.kochava_device_id, dict(device.ids))
     ids = ids_of(device)
     return Fact(source, device, message.user_id, message.anonymous_id, ids, silent=silent)

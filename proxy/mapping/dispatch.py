@@ -27,6 +27,8 @@ DevicesOf = Callable[[str, Message], Sequence[Device]]
 PLUGIN_FAULTS: Final = (Exception, SystemExit)
 MAX_DETAIL: Final = 4_000  # characters of a traceback that a dead letter keeps
 
+_REQUESTS: Final = (KochavaRequest, IdentityLink)
+
 #: Of a link that names no device, for a user of whom none is known (yet).
 NO_DEVICE: Final = Filter("no_device_id")
 
@@ -64,7 +66,7 @@ class Dispatcher:
         given: dict[str, object] = {"message": message, "source": source}
         try:
             campaign = self._plugins.hook.campaign_context(**given)
-            if not isinstance(campaign, Campaign | None):
+            if not (campaign is None or isinstance(campaign, Campaign)):
                 wanted = "a Campaign or None"
                 return self._wrong_answer("campaign_context", campaign, wanted, given)
             given["campaign"] = campaign
@@ -75,8 +77,8 @@ class Dispatcher:
             return self._fail(error)
         if answer is None:
             return Filter("unmapped")
-        requests = answer if isinstance(answer, list | tuple) else (answer,)
-        if not all(isinstance(request, KochavaRequest | IdentityLink) for request in requests):
+        requests = answer if isinstance(answer, (list, tuple)) else (answer,)
+        if not all(isinstance(request, _REQUESTS) for request in requests):
             wanted = "a KochavaRequest, an IdentityLink, a list of these, or None"
             return self._wrong_answer(f"map_{message.type}", answer, wanted, given)
         if not requests:
