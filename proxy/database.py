@@ -41,8 +41,9 @@ __all__ = ["Database", "Job", "open_for_reading", "writing"]
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-MAX_JOBS: Final = 1_000  # in one transaction, so that the first of them need not wait too long
-MAX_QUICK: Final = 100  # events, results and the like, so that nothing else has to wait for long
+#: Events, results and the like in one transaction, so that the first of them need not wait long.
+MAX_SIZE: Final = 250
+MAX_QUICK: Final = 100  # done in the loop, so that nothing else there has to wait for long
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
 
@@ -188,9 +189,12 @@ class Database:
         What is little is done here, all but the commit: two threads that both run Python get in
         each other's way at every statement.
         """
-        writes = [self._queue.popleft() for _ in range(min(MAX_JOBS, len(self._queue)))]
-        is_little = sum(write.size for write in writes) <= MAX_QUICK
-        done = self._committer.do(writes) if is_little else None
+        writes: list[Write] = []
+        size = 0
+        while self._queue and size < MAX_SIZE:
+            writes.append(self._queue.popleft())
+            size += writes[-1].size
+        done = self._committer.do(writes) if size <= MAX_QUICK else None
         self._tasks.put(partial(self._commit, writes, done))
 
     def _ended(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ Job = Callable[[apsw.Cursor], T]
 #: A job for many: an answer for each item, in their order.
 Work = Callable[[apsw.Cursor, Sequence[Item]], Sequence[T]]
 
-#: Rows of one INSERT. Few sizes, so that SQLite prepares each statement once.
+#: Rows of one VALUES. Few sizes, so that SQLite prepares each statement once.
 _ROWS: Final = (64, 8, 1)
 
 
@@ -64,16 +64,34 @@ def do_all(cursor: apsw.Cursor, writes: Sequence[Write]) -> list[Any]:
     return answers
 
 
-def insert_rows(cursor: apsw.Cursor, insert: str, rows: Sequence[Sequence[Any]]) -> None:
-    """`insert` is the statement up to its VALUES, say "INSERT INTO events"; all rows are as long
-    as the first.
+def insert_rows(
+    cursor: apsw.Cursor, insert: str, rows: Sequence[Sequence[Any]], conflict: str = ""
+) -> None:
+    """`insert` is the statement up to its VALUES, say "INSERT INTO events", `conflict` what comes
+    after them.
     """
+    for values, some in _in_pieces(rows):
+        cursor.execute(f"{insert} {values} {conflict}", some)
+
+
+def select_for(
+    cursor: apsw.Cursor, select: str, rows: Sequence[Sequence[Any]]
+) -> list[tuple[Any, ...]]:
+    """What a SELECT finds from `given`, a table of these rows: column1, column2 and so on."""
+    found: list[tuple[Any, ...]] = []
+    for values, some in _in_pieces(rows):
+        found += cursor.execute(f"WITH given AS ({values}) {select}", some)
+    return found
+
+
+def _in_pieces(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """VALUES with as many question marks as there are values. All rows are as long as the first."""
     at = 0
     for size in _ROWS:
         while len(rows) - at >= size:
             marks = "(" + ", ".join("?" * len(rows[0])) + ")"
-            statement = f"{insert} VALUES {', '.join([marks] * size)}"
-            cursor.execute(statement, tuple(chain.from_iterable(rows[at : at + size])))
+            some = chain.from_iterable(rows[at : at + size])
+            yield f"VALUES {', '.join([marks] * size)}", tuple(some)
             at += size
 
 

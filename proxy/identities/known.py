@@ -23,8 +23,9 @@ import msgspec
 from proxy.clock import Clock
 from proxy.config import Identities
 from proxy.device import Device
-from proxy.identities import rows
+from proxy.identities import lessons, rows
 from proxy.identities.facts import Fact, Id, Person, before, ids_of, key_of, own_fact, persons_of
+from proxy.identities.lessons import Lesson
 from proxy.identities.recent import Recent
 from proxy.identities.rows import MAX_DEVICES, Read
 from proxy.identities.schema import SCHEMA
@@ -42,7 +43,7 @@ class Writer(Protocol):
     def write(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
 
     def write_item(
-        self, work: Work[rows.Lesson, list[Id]], item: rows.Lesson, *, must_land: bool
+        self, work: Work[Lesson, list[Id]], item: Lesson, *, must_land: bool
     ) -> asyncio.Future[list[Id]]: ...
 
 
@@ -151,8 +152,8 @@ class KnownDevices:
                         self._unwritten.pop(person, None)
 
         assert self._writer is not None  # the caller has looked
-        lesson = rows.Lesson(facts, persons, received_at, now, self._bounds)
-        self._writer.write_item(rows.store, lesson, must_land=True).add_done_callback(written)
+        lesson = Lesson(facts, persons, received_at, now, self._bounds)
+        self._writer.write_item(lessons.store, lesson, must_land=True).add_done_callback(written)
 
     # Looking up
 

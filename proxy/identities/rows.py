@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -27,11 +27,13 @@ Read = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Device).decode
 
+IDS: Final = "INSERT INTO device_ids"
 #: The last seen, but nobody where a message names nobody. Nothing is written if that was known.
-_OWN: Final = """
-INSERT INTO device_ids VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE
-SET user_id = coalesce(?3, user_id), anonymous_id = coalesce(?4, anonymous_id)
-WHERE user_id IS NOT coalesce(?3, user_id) OR anonymous_id IS NOT coalesce(?4, anonymous_id)
+OWN: Final = """
+ON CONFLICT DO UPDATE SET user_id = coalesce(excluded.user_id, user_id),
+    anonymous_id = coalesce(excluded.anonymous_id, anonymous_id)
+WHERE user_id IS NOT coalesce(excluded.user_id, user_id)
+    OR anonymous_id IS NOT coalesce(excluded.anonymous_id, anonymous_id)
 """
 #: A device that has passed to a third one meanwhile is not taken from that one.
 _HAND_OVER: Final = """
@@ -40,24 +42,7 @@ SET user_id = ?3 WHERE user_id IS NULL OR user_id = ?4
 """
 
 
-class Lesson(NamedTuple):
-    """What a message that was received then (epoch seconds) says of these persons."""
-
-    facts: Sequence[Fact]
-    persons: Sequence[Person]
-    received_at: float
-    now: float
-    bounds: Identities
-
-
-def store(cursor: apsw.Cursor, lessons: Sequence[Lesson]) -> list[list[Id]]:
-    """Writes what messages say, unless any of their persons was deleted since. Answers for each of
-    which ids less is known now than it says. (`proxy.writes.Work`)
-    """
-    return [_store(cursor, *lesson) for lesson in lessons]
-
-
-def _store(
+def store(
     cursor: apsw.Cursor,
     facts: Sequence[Fact],
     persons: Sequence[Person],
@@ -65,6 +50,9 @@ def _store(
     now: float,
     bounds: Identities,
 ) -> list[Id]:
+    """Writes what a message that was received then says of these persons, unless any of them was
+    deleted since. Answers of which ids less is known now than the facts say.
+    """
     if any(_deleted_since(cursor, person, received_at) for person in persons):
         return [(fact.source, id_) for fact in facts for id_ in fact.ids]
     lost: list[Id] = []
@@ -75,12 +63,12 @@ def _store(
         for fact in lot:
             new += [each for each in fact.persons() if _put(cursor, each, fact, now, lost)]
         for fact in lot:
-            statement = _HAND_OVER if fact.handed else _OWN
+            statement = _HAND_OVER if fact.handed else f"{IDS} VALUES (?, ?, ?, ?) {OWN}"
             beside = fact.previous if fact.handed else fact.anonymous_id
             for id_ in fact.ids:
                 cursor.execute(statement, (fact.source, id_, fact.user_id, beside))
     for person in dict.fromkeys(new):
-        _trim(cursor, person, lost)
+        trim(cursor, person, lost)
     if new:
         # More than was added, so that what is too much gets less.
         lost += prune(cursor, now, bounds, 2 * len(new))
@@ -89,7 +77,7 @@ def _store(
 
 def _deleted_since(cursor: apsw.Cursor, person: Person, moment: float) -> bool:
     found: Any = cursor.execute(
-        "SELECT at > ? FROM deletions WHERE person = ?", (moment, _digest(person))
+        "SELECT at > ? FROM deletions WHERE person = ?", (moment, digest(person))
     ).fetchone()
     return bool(found and found[0])
 
@@ -120,7 +108,7 @@ def _put(cursor: apsw.Cursor, person: Person, fact: Fact, now: float, lost: list
     return False
 
 
-def _trim(cursor: apsw.Cursor, person: Person, lost: list[Id]) -> None:
+def trim(cursor: apsw.Cursor, person: Person, lost: list[Id]) -> None:
     """Removes the devices of a person beyond the last so many (-1: no limit behind the offset)."""
     values = (*person, MAX_DEVICES)
     more: Any = cursor.execute(  # hardly anybody has, and sorting costs more
@@ -165,7 +153,7 @@ def forget(cursor: apsw.Cursor, person: Person, requested_at: float) -> list[Id]
 def _note_deletion(cursor: apsw.Cursor, person: Person, requested_at: float) -> None:
     cursor.execute(
         "INSERT INTO deletions VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
-        (_digest(person), requested_at),
+        (digest(person), requested_at),
     )
 
 
@@ -248,5 +236,5 @@ def _ids(device: str, details: bytes) -> tuple[str, ...]:
     return (device.lower(),)
 
 
-def _digest(person: Person) -> bytes:
+def digest(person: Person) -> bytes:
     return hashlib.blake2b("\0".join(person).encode(errors="replace"), digest_size=16).digest()
