@@ -34,7 +34,7 @@ from proxy.connections import (
 )
 from proxy.errors import StorageBroken, StorageError, StorageFull
 from proxy.turns import Turn, take_lock
-from proxy.writes import Job, Work, Write
+from proxy.writes import Job, Work, Write, tell
 
 __all__ = ["Database", "Job", "open_for_reading", "writing"]
 
@@ -113,22 +113,25 @@ class Database:
             StorageBroken: the file cannot be used any more.
             StorageError: another program has held the file for too long; nothing was stored.
         """
-        return self._put(Write(job, None, None, 1, self._loop.create_future(), must_land, adds))
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._put(Write(job, None, None, 1, partial(tell, future), must_land, adds))
+        return future
 
     def write_item(
         self,
         work: Work[Item, T],
         item: Item,
+        answered: Callable[[T | BaseException], None],
         *,
         size: int = 1,
         must_land: bool = False,
         adds: bool = False,
-    ) -> asyncio.Future[T]:
-        """As `write`, for one of many items that are written together (`proxy.writes.do_all`).
-        `size` says how many times more there is to do for this one than for a small one.
+    ) -> None:
+        """As `write`, for one of many items that are written together (`proxy.writes.do_all`);
+        `answered` is called with the answer or the exception. `size` says how many times more
+        there is to do for this one than for a small one.
         """
-        future: asyncio.Future[T] = self._loop.create_future()
-        return self._put(Write(None, work, item, size, future, must_land, adds))
+        self._put(Write(None, work, item, size, answered, must_land, adds))
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows as last committed. Runs in the calling thread; meant for short look-ups.
@@ -161,14 +164,13 @@ class Database:
 
     # In the loop: `_begin`, `_do` and, once that is committed, `_ended`.
 
-    def _put(self, write: Write) -> asyncio.Future[Any]:
+    def _put(self, write: Write) -> None:
         if self._closed:
-            write.future.set_exception(StorageError(f"{self.path}: closed"))
-            return write.future
+            self._loop.call_soon(write.answered, StorageError(f"{self.path}: closed"))
+            return
         self._queue.append(write)
         self._rests.clear()
         self._begin_soon()
-        return write.future
 
     def _begin_soon(self) -> None:
         """Together with all else that this turn of the loop has to write."""
@@ -208,12 +210,7 @@ class Database:
 
     def _resolve(self, answers: Sequence[Answer]) -> None:
         for write, answer in answers:
-            if write.future.done():
-                continue  # whoever waited has gone
-            if isinstance(answer, BaseException):
-                write.future.set_exception(answer)
-            else:
-                write.future.set_result(answer)
+            write.answered(answer)
 
     def _broken(self, error: StorageBroken) -> None:
         """From whichever thread."""

@@ -29,15 +29,27 @@ _ROWS: Final = (64, 8, 1)
 
 
 class Write(NamedTuple):
-    """A job, or else an item of work; and who waits for it."""
+    """A job, or else an item of work. `answered` is told, in the loop, what it answers, or the
+    exception for which it did not.
+    """
 
     job: Job[Any] | None
     work: Work[Any, Any] | None
     item: Any
     size: int
-    future: asyncio.Future[Any]
+    answered: Callable[[Any], None]
     must_land: bool
     adds: bool
+
+
+def tell(future: asyncio.Future[T], answer: T | BaseException) -> None:
+    """Unless whoever waited has gone."""
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def do_all(cursor: apsw.Cursor, writes: Sequence[Write]) -> list[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
@@ -43,8 +43,13 @@ class Writer(Protocol):
     def write(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
 
     def write_item(
-        self, work: Work[Lesson, list[Id]], item: Lesson, *, must_land: bool
-    ) -> asyncio.Future[list[Id]]: ...
+        self,
+        work: Work[Lesson, list[Id]],
+        item: Lesson,
+        answered: Callable[[list[Id] | BaseException], None],
+        *,
+        must_land: bool,
+    ) -> None: ...
 
 
 class KnownDevices:
@@ -138,11 +143,11 @@ class KnownDevices:
     def _store(
         self, facts: Sequence[Fact], persons: Sequence[Person], received_at: float, now: float
     ) -> None:
-        def written(future: asyncio.Future[list[Id]]) -> None:
+        def written(lost: list[Id] | BaseException) -> None:
             # A broken disk ends the process by itself; there is nothing to do about it here.
-            if future.cancelled() or future.exception() is not None:
+            if isinstance(lost, BaseException):
                 return
-            self._recent.drop(future.result())
+            self._recent.drop(lost)
             for fact in facts:
                 for person in fact.persons():
                     devices = self._unwritten.get(person, {})
@@ -153,7 +158,7 @@ class KnownDevices:
 
         assert self._writer is not None  # the caller has looked
         lesson = Lesson(facts, persons, received_at, now, self._bounds)
-        self._writer.write_item(lessons.store, lesson, must_land=True).add_done_callback(written)
+        self._writer.write_item(lessons.store, lesson, written, must_land=True)
 
     # Looking up
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import apsw
@@ -40,14 +39,18 @@ class Appender:
         self._persons = Persons()
 
     def append(
-        self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
-    ) -> asyncio.Future[set[int]]:
-        """The devices that there is news of, once all of it is on the disk; raises as
-        `Database.write`.
+        self,
+        source: str,
+        events: Sequence[Event],
+        rejected: Mapping[str, int],
+        answered: Callable[[set[int] | BaseException], None],
+    ) -> None:
+        """Tells `answered` the devices that there is news of, once all of it is on the disk, or
+        what `Database.write` raises.
         """
         arrived = _Arrived(source, events, rejected)
         size = len(events) or 1
-        return self._database.write_item(self._write, arrived, size=size, adds=True)
+        self._database.write_item(self._write, arrived, answered, size=size, adds=True)
 
     def _write(self, cursor: apsw.Cursor, all_arrived: Sequence[_Arrived]) -> list[set[int]]:
         lines: Counter[ledger.Line] = Counter()

@@ -20,6 +20,7 @@ from proxy.spool.lanes import Cursor, Lanes
 from proxy.spool.parking import Parking
 from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
+from proxy.writes import tell
 
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
@@ -67,20 +68,24 @@ class SqliteSpool:
     async def append(
         self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
     ) -> None:
-        def landed(stored: asyncio.Future[set[int]]) -> None:
-            if stored.cancelled() or stored.exception():
-                return
-            parts = {device % self._part.workers for device in stored.result()}
-            for worker in parts - {self._part.worker}:
-                self._wake(worker)
-            if self._part.worker in parts:
-                self._lanes.news_of(source)
-                self._tell()
+        stored: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
-        # Events of a caller that has gone away are stored all the same, and are news.
-        stored = self._appender.append(source, events, rejected)
-        stored.add_done_callback(landed)
-        await asyncio.shield(stored)
+        def answered(answer: set[int] | BaseException) -> None:
+            # Events of a caller that has gone away are stored all the same, and are news.
+            if not isinstance(answer, BaseException):
+                self._tell_of(source, answer)
+            tell(stored, answer)
+
+        self._appender.append(source, events, rejected, answered)
+        await stored
+
+    def _tell_of(self, source: str, devices: set[int]) -> None:
+        parts = {device % self._part.workers for device in devices}
+        for worker in parts - {self._part.worker}:
+            self._wake(worker)
+        if self._part.worker in parts:
+            self._lanes.news_of(source)
+            self._tell()
 
     def on_news(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
@@ -211,15 +216,15 @@ class SqliteSpool:
     # Taking back
 
     def settle(self, leased: Leased, settlement: Settlement) -> asyncio.Future[Any]:
-        def landed(stored: asyncio.Future[settling.Settled]) -> None:
-            if stored.cancelled() or stored.exception():
-                return
-            if (behind := stored.result()) is not None:
+        stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def answered(behind: settling.Settled | BaseException) -> None:
+            if behind is not None and not isinstance(behind, BaseException):
                 self._ended(leased, behind)
+            tell(stored, behind)
 
         end = settling.End(leased, settlement, self._clock.now())
-        stored = self._database.write_item(settling.settle, end, must_land=True)
-        stored.add_done_callback(landed)
+        self._database.write_item(settling.settle, end, answered, must_land=True)
         return stored
 
     def _ended(self, leased: Leased, behind: list[tuple[int, int]]) -> None:

@@ -66,6 +66,9 @@ class SpoolMachine(RuleBasedStateMachine):
         self.dead: list[tuple[Row, Settlement, float]] = []
         self.open()
 
+    async def settled(self, lease: Leased, settlement: Settlement) -> None:
+        await self.spool.settle(lease, settlement)
+
     def run(self, work: Awaitable[Any]) -> Any:
         return self.loop.run_until_complete(asyncio.wait_for(work, 10))
 
@@ -156,7 +159,7 @@ class SpoolMachine(RuleBasedStateMachine):
     ]))  # fmt: skip
     def settle(self, pick: int, settlement: Settlement) -> None:
         row, lease = self.leased(pick)
-        self.run(self.spool.settle(lease, settlement))
+        self.run(self.settled(lease, settlement))
         self.rows.remove(row)
         self.ended.append(lease)
         reason = (settlement.reason,) if settlement.state == "filtered" else ()
@@ -168,7 +171,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(pick=picks, state=st.sampled_from(["delivered", "filtered", "dead"]))
     def settle_again(self, pick: int, state: Any) -> None:
         lease = self.ended[pick % len(self.ended)]
-        self.run(self.spool.settle(lease, Settlement(state, "again")))
+        self.run(self.settled(lease, Settlement(state, "again")))
 
     @precondition(any_leased)
     @rule(
