@@ -155,3 +155,5 @@ def refuse_old_sqlite() -> None:
         raise StorageError(
             f"SQLite {apsw.sqlite_lib_version()} can corrupt its WAL; {oldest} or newer is needed"
         )
+    if "ENABLE_CARRAY" not in apsw.compile_options:  # as in PyPI's apsw
+        raise StorageError("this apsw was built without carray; use the one of PyPI")

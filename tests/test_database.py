@@ -110,6 +110,26 @@ async def test_a_sqlite_that_can_corrupt_its_wal_is_refused(
         Database(path, (SCHEMA,))
 
 
+async def test_a_sqlite_without_arrays_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apsw, "compile_options", ("ENABLE_FTS5",))
+    with pytest.raises(StorageError, match="built without carray"):
+        Database(path, (SCHEMA,))
+
+
+async def test_a_fault_of_one_of_many_is_its_own(database: Database) -> None:
+    """They share a transaction in the loop, which is done again one by one in the thread."""
+
+    def fail(_: apsw.Cursor) -> None:
+        raise ValueError("mine")
+
+    writes = [note(database, "a"), database.write(fail), note(database, "b")]
+    answers = await asyncio.gather(*writes, return_exceptions=True)
+    assert [str(answer) for answer in answers if isinstance(answer, ValueError)] == ["mine"]
+    assert notes(database) == ["a", "b"]
+
+
 async def test_a_second_opening_is_refused(database: Database, path: Path) -> None:
     with pytest.raises(StorageError, match="another kochava-proxy is using this file") as error:
         Database(path, (SCHEMA,))

@@ -14,7 +14,7 @@ LEASE: Final = 50  # events read from a lane at a time
 #: Of these handed out at a time, so that deciding about them never holds up the door; fewer of
 #: those that are not urgent.
 SLICE: Final = 20
-BULK_SLICE: Final = 5
+BULK_SLICE: Final = 2
 MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
 
 
