@@ -41,9 +41,10 @@ __all__ = ["Database", "Job", "open_for_reading", "writing"]
 T = TypeVar("T")
 Item = TypeVar("Item")
 
-#: Events, results and the like in one transaction, so that the first of them need not wait long.
-MAX_SIZE: Final = 250
-MAX_QUICK: Final = 100  # done in the loop, so that nothing else there has to wait for long
+#: Events, results and the like from which on a transaction takes no more, so that the first of them
+#: need not wait long.
+MAX_SIZE: Final = 100
+MAX_QUICK: Final = 200  # done in the loop, so that nothing else there has to wait for long
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
 

@@ -15,6 +15,7 @@ import pickle
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -272,7 +273,9 @@ class Supervisor:
     def _signal(self, index: int, number: signal.Signals) -> None:
         process = self._processes[index]
         if process.returncode is None:
-            process.send_signal(number)
+            # `send_signal` would take the exit code of one that has just died away from asyncio.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
 
     def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
         """No file or memory left for another process, say."""

@@ -105,12 +105,12 @@ class TestTurn:
         async with another(path, "turn") as other:
             writes = [note(database, "0")]
             await _waits_for_turn()
-            writes += [note(database, str(number)) for number in range(1, 200)]
+            writes += [note(database, str(number)) for number in range(1, 100)]
             assert notes(database) == []
             await goes_on(other)
             await asyncio.wait_for(asyncio.gather(*writes), PATIENCE)
         assert database.commits == before + 1
-        assert notes(database) == [str(number) for number in range(200)]
+        assert notes(database) == [str(number) for number in range(100)]
 
     @pytest.mark.parametrize("what", ["turn", "transaction"])
     async def test_the_turn_of_a_program_that_is_killed_is_over(

@@ -147,7 +147,7 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
     except StorageError as error:
         if times := _not_accepted.count(time.monotonic(), str(error)):
             _log.error("not_accepted", error=str(error), times=times)
-        return refusal(RequestRefused(503, "storage_unavailable", "nothing was kept, try again"))
+        return refusal(RequestRefused(503, "storage_unavailable", "not all was kept, try again"))
     except web.HTTPException as error:
         if error.status < 400:
             raise

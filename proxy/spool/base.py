@@ -153,7 +153,8 @@ class Spool(Protocol):
         """Returns when the events and the counts are on the disk.
 
         Raises:
-            StorageFull: nothing was kept; the client must try again.
+            StorageFull: not all was kept; the client must try again with all of it. What was kept
+                is known by its message ids.
             StorageBroken: the process is about to end.
 
         """

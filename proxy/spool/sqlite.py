@@ -22,6 +22,8 @@ from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
 from proxy.writes import tell
 
+#: Events in a transaction: those of a large batch must not keep those of others waiting for long.
+PIECE: Final = 100
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
@@ -68,7 +70,13 @@ class SqliteSpool:
     async def append(
         self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
     ) -> None:
-        stored: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        for at in range(0, len(events) or 1, PIECE):
+            await self._append(source, events[at : at + PIECE], rejected if at == 0 else {})
+
+    def _append(
+        self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
+    ) -> asyncio.Future[Any]:
+        stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def answered(answer: set[int] | BaseException) -> None:
             # Events of a caller that has gone away are stored all the same, and are news.
@@ -77,7 +85,7 @@ class SqliteSpool:
             tell(stored, answer)
 
         self._appender.append(source, events, rejected, answered)
-        await stored
+        return stored
 
     def _tell_of(self, source: str, devices: set[int]) -> None:
         parts = {device % self._part.workers for device in devices}
