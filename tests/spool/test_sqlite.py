@@ -234,3 +234,17 @@ async def test_a_foreign_row_is_leased_and_can_be_buried_like_any_other(
     (letter,) = read_letters(database._reader, Which(), 10)
     assert (letter.source, letter.reason) == ("gone", "undecodable")
     assert counts(database.path).delivered == 1
+
+
+async def test_what_is_met_while_the_one_before_it_is_being_settled_has_its_turn(
+    database: Database, clock: FakeClock
+) -> None:
+    spool = SqliteSpool(database, clock, DAY, max_followers=0)
+    await spool.append("acme", events("m-1", "m-2", "m-3", device="d"), {})
+    for expected in ("m-1", "m-2", "m-3"):
+        (leased,) = lease_now(spool, 1)
+        assert leased.event.message_id == expected
+        settled = spool.settle(leased, Settlement("delivered"))
+        assert lease_now(spool, 1) == []  # the next is seen, too early
+        await settled
+    assert counts(database.path).delivered == 3
