@@ -65,20 +65,23 @@ def _store_plain(cursor: apsw.Cursor, lessons: Sequence[Lesson]) -> list[list[Id
         (source, person, device): (details, seen_at)
         for source, person, device, details, seen_at in found
     }
-    new: dict[_Key, tuple[bytes, float]] = {}
-    again: dict[_Key, float] = {}
+    new: dict[_Key, None] = {}
+    again: dict[_Key, None] = {}
     for key, details, now in said:
-        before = new.get(key) or known.get(key)
+        before = known.get(key)
         if before is None:
-            new[key] = (details, now)
+            new[key] = None
         elif before[0] != details:
             return None
-        elif not 0 <= now - before[1] < DAY:
-            again[key] = now
-    insert_rows(cursor, "INSERT INTO devices", [(*key, *row) for key, row in new.items()])
+        elif 0 <= now - before[1] < DAY:
+            continue
+        elif key not in new:
+            again[key] = None
+        known[key] = details, now
+    insert_rows(cursor, "INSERT INTO devices", [(*key, *known[key]) for key in new])
     cursor.executemany(
         "UPDATE devices SET seen_at = ? WHERE source = ? AND person = ? AND device = ?",
-        [(now, *key) for key, now in again.items()],
+        [(known[key][1], *key) for key in again],
     )
     insert_rows(cursor, rows.IDS, list(_ids(lessons)), rows.OWN)
     lost: list[list[Id]] = [[] for _ in lessons]

@@ -60,6 +60,17 @@ def test_together_or_one_by_one_is_the_same(batches: list[list[Lesson]]) -> None
         assert tables(together) == tables(alone)
 
 
+def test_the_clock_may_go_back_within_a_batch() -> None:
+    connection = opened()
+    device = Device("android", "1", {})
+    fact = Fact("acme", device, "u-1", None, ids_of(device))
+    days = [NOW, NOW + DAY, NOW]
+    lessons.store(
+        connection.cursor(), [Lesson([fact], fact.persons(), NOW, now, BOUNDS) for now in days]
+    )
+    assert connection.execute("SELECT seen_at FROM devices").fetchall() == [(NOW,)]
+
+
 def test_whoever_was_deleted_since_is_not_learnt() -> None:
     connection = opened()
     rows.forget(connection.cursor(), ("acme", "u:u-1"), NOW + 1)
