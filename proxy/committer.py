@@ -146,15 +146,12 @@ class Committer:
         return not self.broken and (self._wal_pages >= CHECKPOINT_PAGES or bool(self.held))
 
     def checkpoint(self) -> None:
-        """SQLite's own checkpoints keep a failed fsync to themselves and try again, and the second
-        try can succeed without the data.
+        """Moves the WAL into the file. SQLite's own checkpoints keep a failed fsync to themselves
+        and try again, and the second try can succeed without the data.
 
         Within the turn: a WAL begins anew only once all of it has been moved, which would never
         come to pass while others write on.
         """
-        self._move_wal()
-
-    def _move_wal(self) -> None:
         try:
             self.connection.wal_checkpoint()
         except BROKEN as error:
@@ -162,7 +159,7 @@ class Committer:
         except apsw.Error as error:  # no room, or not now; the WAL keeps everything
             # The WAL must not get longer than what the reserve can take over into the file.
             if is_full(error) and self._reserve.give_up():
-                self._move_wal()
+                self.checkpoint()
         else:
             self._wal_pages = 0
 
@@ -188,7 +185,7 @@ class Committer:
             self._commit(results, again=again)
         elif is_full(error) and not again:
             self._reserve.give_up()
-            self._move_wal()
+            self.checkpoint()
             self._commit(results, again=True)
         else:
             self.held += results

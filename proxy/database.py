@@ -36,7 +36,7 @@ from proxy.errors import StorageBroken, StorageError, StorageFull
 from proxy.turns import Turn, take_lock
 from proxy.writes import Job, Work, Write, tell
 
-__all__ = ["Database", "Job", "open_for_reading", "writing"]
+__all__ = ["Database", "open_for_reading", "writing"]
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -175,7 +175,7 @@ class Database:
 
     def _begin_soon(self) -> None:
         """Together with all else that this turn of the loop has to write."""
-        if not (self._under_way or self._begins):
+        if not (self._under_way or self._begins or self._closed):
             self._begins = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
@@ -200,7 +200,8 @@ class Database:
         done = self._committer.do(writes) if size <= MAX_QUICK else None
         self._tasks.put(partial(self._commit, writes, done))
 
-    def _ended(self) -> None:
+    def _ended(self, answers: Sequence[Answer] = ()) -> None:
+        self._resolve(answers)
         self._under_way = False
         if self._queue:
             self._begin()
@@ -229,11 +230,13 @@ class Database:
         self._loop.call_soon_threadsafe(self._do)
 
     def _commit(self, writes: list[Write], done: list[Any] | None) -> None:
+        answers: Sequence[Answer] = ()
         try:
             answers = self._committer.commit(writes, done)
-            self._loop.call_soon_threadsafe(self._resolve, answers)
             if self._committer.is_checkpoint_due:
+                self._loop.call_soon_threadsafe(self._resolve, answers)
+                answers = ()  # they need not wait for it
                 self._committer.checkpoint()
         finally:
             self._turn.give()
-            self._loop.call_soon_threadsafe(self._ended)
+            self._loop.call_soon_threadsafe(self._ended, answers)

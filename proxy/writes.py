@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -101,10 +102,15 @@ def _in_pieces(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, tuple[Any, 
     at = 0
     for size in _ROWS:
         while len(rows) - at >= size:
-            marks = "(" + ", ".join("?" * len(rows[0])) + ")"
             some = chain.from_iterable(rows[at : at + size])
-            yield f"VALUES {', '.join([marks] * size)}", tuple(some)
+            yield _values(size, len(rows[0])), tuple(some)
             at += size
+
+
+@cache
+def _values(size: int, width: int) -> str:
+    marks = f"({', '.join('?' * width)})"
+    return f"VALUES {', '.join([marks] * size)}"
 
 
 def numbers(values: Iterable[int]) -> apsw.CArrayBinding:

@@ -35,6 +35,7 @@ ON CONFLICT DO UPDATE SET user_id = coalesce(excluded.user_id, user_id),
 WHERE user_id IS NOT coalesce(excluded.user_id, user_id)
     OR anonymous_id IS NOT coalesce(excluded.anonymous_id, anonymous_id)
 """
+_OWN_ID: Final = f"{IDS} VALUES (?, ?, ?, ?) {OWN}"
 #: A device that has passed to a third one meanwhile is not taken from that one.
 _HAND_OVER: Final = """
 INSERT INTO device_ids VALUES (?1, ?2, ?3, NULL) ON CONFLICT DO UPDATE
@@ -63,7 +64,7 @@ def store(
         for fact in lot:
             new += [each for each in fact.persons() if _put(cursor, each, fact, now, lost)]
         for fact in lot:
-            statement = _HAND_OVER if fact.handed else f"{IDS} VALUES (?, ?, ?, ?) {OWN}"
+            statement = _HAND_OVER if fact.handed else _OWN_ID
             beside = fact.previous if fact.handed else fact.anonymous_id
             for id_ in fact.ids:
                 cursor.execute(statement, (fact.source, id_, fact.user_id, beside))

@@ -17,8 +17,8 @@ import structlog
 
 from proxy.appstate import WorkerState
 from proxy.clock import Clock
-from proxy.database import Job
 from proxy.errors import StorageError
+from proxy.writes import Job
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS worker_states (

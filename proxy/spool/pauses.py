@@ -9,8 +9,9 @@ from typing import Final, TypeVar
 import apsw
 
 from proxy.clock import Clock
-from proxy.database import Database, Job
+from proxy.database import Database
 from proxy.spool.base import Part, Pause
+from proxy.writes import Job
 
 T = TypeVar("T")
 

@@ -13,9 +13,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.appstate import AppState, WorkerState
-from proxy.database import Database, Job
+from proxy.database import Database
 from proxy.errors import StorageFull
 from proxy.observe.published import STALE_SECONDS, Publisher, read_states
+from proxy.writes import Job
 from tests.support import NOW, FakeClock
 
 
