@@ -87,6 +87,8 @@ class Control:
             self._limit = AdaptiveLimit(self._settings.max_concurrency)  # it may grow fast again
         if outcome.status == TOO_MANY:
             self._rate.refused(now)
+        else:
+            self._rate.taken(now)
         self._delivered += outcome.kind == "delivered"
         self._retried += outcome.kind == "retry"
         self._refused += outcome.kind in ("refused", "misconfigured")

@@ -76,7 +76,7 @@ async def test_past_the_horizon_an_event_dies_with_its_last_request_and_answer(
         assert msgspec.json.decode(letter.response)["body"] == "third"
         request = msgspec.json.decode(letter.request)
         assert request["body"] == planned("device-of-a", "a").outgoing.body.decode()
-        assert b.watcher.settled_as == {"a": "dead"}
+        await until(lambda: b.watcher.settled_as == {"a": "dead"})  # told once it is on the disk
 
 
 async def test_a_refused_event_dies_at_once_with_the_answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections import deque
 from itertools import accumulate
 
@@ -50,6 +51,7 @@ class Sender:
                 if len(window) < allowed:
                     window.append(self.now)
                     self.accepted += 1
+                    self.rate.taken(self.now)
                 else:
                     self.refused += 1
                     self.rate.refused(self.now)
@@ -85,8 +87,32 @@ def test_without_a_429_there_is_no_limit() -> None:
         pytest.param(1, 1.0, 1.0, id="but_one_a_second_is_the_lowest"),
     ],
 )
-def test_a_429_halves_what_was_sent_lately(sent: int, seconds: float, half: float) -> None:
+def test_a_429_halves_what_was_sent_lately_if_nothing_was_taken(
+    sent: int, seconds: float, half: float
+) -> None:
     assert limited(sent, seconds).per_second == pytest.approx(half, rel=0.05)
+
+
+def test_otherwise_it_is_a_little_less_than_what_was_taken() -> None:
+    rate = RateLimit()
+    for number in range(100):
+        rate.sent(NOW + number / 100)
+    for _ in range(75):
+        rate.taken(NOW + 0.99)
+    for _ in range(9):
+        rate.refused(NOW + 0.99)
+    assert rate.per_second == pytest.approx(100 * 0.95 * 75 / 84, rel=0.02)
+
+
+def test_one_of_many_answers_limits_nothing() -> None:
+    rate = RateLimit()
+    for _ in range(9):
+        rate.sent(NOW)
+        rate.taken(NOW)
+    rate.refused(NOW)
+    assert rate.per_second is None
+    rate.refused(NOW)
+    assert rate.per_second is not None
 
 
 def test_many_that_are_refused_together_halve_it_once() -> None:
@@ -100,7 +126,7 @@ def test_many_that_are_refused_together_halve_it_once() -> None:
 def test_refused_again_a_second_later_it_halves_again() -> None:
     rate = limited(400)
     sender = Sender(rate)
-    sender.go_on(1.0)
+    sender.go_on(1.0, allowed=0)
     rate.refused(sender.now)
     assert rate.per_second == pytest.approx(100, rel=0.15)
 
@@ -148,8 +174,24 @@ def test_an_app_that_allows_so_many_a_second_gets_nearly_as_many(allowed: int) -
     before = sender.accepted, sender.refused
     sender.go_on(60.0, allowed)
     accepted, refused = sender.accepted - before[0], sender.refused - before[1]
-    assert accepted > 0.6 * 60 * allowed
-    assert refused < 0.1 * accepted
+    assert accepted > 0.8 * 60 * allowed
+    assert refused < 0.15 * accepted
+
+
+@pytest.mark.parametrize("percent", [1, 5, 7])
+def test_an_app_that_says_it_at_any_rate_is_not_sent_less_and_less(percent: int) -> None:
+    rate, chance, now = RateLimit(), random.Random(percent), NOW
+    sent = 0
+    while now < NOW + 60:
+        if rate.may_send(now):
+            rate.sent(now)
+            sent += 1
+            if chance.random() * 100 < percent:
+                rate.refused(now)
+            else:
+                rate.taken(now)
+        now += 0.005
+    assert sent > 0.6 * 60 * 200
 
 
 @given(
@@ -172,7 +214,10 @@ def test_no_stretch_of_time_has_more_than_the_rate_allows(
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["may", "sent", "refused"]), st.floats(-5, 5)), max_size=60)
+    st.lists(
+        st.tuples(st.sampled_from(["may", "sent", "taken", "refused"]), st.floats(-5, 5)),
+        max_size=60,
+    )
 )
 def test_the_next_moment_is_never_far_off_and_may_send_then(
     steps: list[tuple[str, float]],
@@ -182,6 +227,8 @@ def test_the_next_moment_is_never_far_off_and_may_send_then(
         now += passed
         if step == "sent" and rate.may_send(now):
             rate.sent(now)
+        elif step == "taken":
+            rate.taken(now)
         elif step == "refused":
             rate.refused(now)
         assert rate.per_second is None or rate.per_second >= 1
