@@ -30,9 +30,9 @@ class Persons:
         for event in events:
             if event.person is not None:
                 first.setdefault(event.person, event.device)
-        for person in first.keys() & self._remembered.keys():
-            first[person] = self._remembered[person]
-        unsure = {key: first[key] for key in first.keys() - self._remembered.keys()}
+        # One by one: the difference of two dicts' keys walks through all of the second.
+        unsure = {person: at for person, at in first.items() if person not in self._remembered}
+        first |= {person: self._remembered[person] for person in first.keys() - unsure.keys()}
         if unsure:
             first |= self._on_disk(cursor, unsure)
         return [
