@@ -17,6 +17,9 @@ class Clock(Protocol):
     def steady(self) -> float:
         """Seconds since some moment; they only go forwards."""
 
+    def worked(self) -> float:
+        """Seconds for which this thread has kept a processor busy since some moment."""
+
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         """Return when `event` is set or `seconds` (None: no bound) have passed."""
 
@@ -29,6 +32,9 @@ class SystemClock:
 
     def steady(self) -> float:
         return time.monotonic()
+
+    def worked(self) -> float:
+        return time.thread_time()
 
     async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
         try:

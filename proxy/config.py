@@ -18,6 +18,7 @@ Count = Annotated[int, Meta(ge=1)]
 NotNegativeCount = Annotated[int, Meta(ge=0)]
 Name = Annotated[str, Meta(min_length=1)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Busy = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +70,7 @@ class Delivery(Section, frozen=True):
     bulk_age_hours: NotNegative = 24
     live_share: Share = 0.5
     bulk_share: Share = 0.1
+    bulk_busy: Busy = 0.6
     transport: Literal["aiohttp", "curl"] = "aiohttp"
 
 

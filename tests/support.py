@@ -36,6 +36,7 @@ class FakeClock:
     def __init__(self, now: float = NOW) -> None:
         self._now = now
         self._steady = 0.0
+        self._worked = 0.0
         self._turned = asyncio.Condition()
 
     def now(self) -> float:
@@ -43,6 +44,13 @@ class FakeClock:
 
     def steady(self) -> float:
         return self._steady
+
+    def worked(self) -> float:
+        return self._worked
+
+    def work(self, seconds: float) -> None:
+        """Keeps the processor busy; no time passes."""
+        self._worked += seconds
 
     def set_back(self, seconds: float) -> None:
         """The time of day; no time passes."""

@@ -14,6 +14,7 @@ from proxy.config import Delivery as Settings
 from proxy.deliver.apps import App, Apps
 from proxy.deliver.attempt import Attempt
 from proxy.deliver.backoff import next_wait
+from proxy.deliver.courtesy import Courtesy
 from proxy.deliver.delivery import Delivery
 from proxy.deliver.leasing import SLICE, Leasing
 from proxy.deliver.prepared import Observers, Prepared
@@ -56,7 +57,7 @@ class Forwarder:
         self._occasionally = Occasionally()
         self._apps: Apps[Delivery] = Apps(apps, settings, chance)
         self._probes = Probes(spool.pauses, self._apps, settings, clock)
-        self._leasing = Leasing(spool, self._apps, self._most)
+        self._leasing = Leasing(spool, self._apps, self._most, Courtesy(settings, clock))
         self._sending: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Future[Any]] = set()
@@ -107,7 +108,9 @@ class Forwarder:
         moments += (app.control.next_at(looked_at) for app in self._apps)
         moments += (self._spool.next_due(app.name) for app in self._apps)
         now = self._clock.now()
-        waits = (max(0.0, at - now) for at in moments if at is not None and at > looked_at)
+        waits = [max(0.0, at - now) for at in moments if at is not None and at > looked_at]
+        if (courtesy := self._leasing.seconds_to_wait()) is not None:
+            waits.append(courtesy)
         return min(waits, default=None)
 
     # Getting ready

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from proxy.deliver.apps import App, Apps
+from proxy.deliver.courtesy import Courtesy
 from proxy.spool.base import Lane, Leased, Spool
 
 LEASE: Final = 50  # events read from a lane at a time
@@ -21,10 +22,14 @@ MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
 class Leasing:
     """`most` says how many events may be in flight to an app."""
 
-    def __init__(self, spool: Spool, apps: Apps[Any], most: Callable[[App[Any]], int]) -> None:
+    def __init__(
+        self, spool: Spool, apps: Apps[Any], most: Callable[[App[Any]], int], courtesy: Courtesy
+    ) -> None:
         self._spool = spool
         self._apps = apps
         self._most = most
+        self._courtesy = courtesy
+        self._held_back = False  # bulk ones, out of courtesy
         self._at_hand: dict[int, deque[Leased]] = {}  # by lane
         #: The apps that a lane's events turned out to be for, the last seen last.
         self._serves: dict[int, dict[str, None]] = {}
@@ -42,15 +47,25 @@ class Leasing:
     def fresh(self) -> list[Leased]:
         """A few events of each lane."""
         found: list[Leased] = []
+        self._held_back = False
         for lane in self._lanes_in_turn():
             at_hand = self._at_hand.setdefault(lane.id, deque())
             if not at_hand:
                 at_hand += self._spool.lease(lane, self._wanted(lane))
-            if at_hand:
-                self._last[lane.id] = next(self._rounds)
-            most = BULK_SLICE if lane.bulk else SLICE
-            found += (at_hand.popleft() for _ in range(min(most, len(at_hand))))
+            if not at_hand:
+                continue
+            if lane.bulk and self._courtesy.seconds_to_wait():
+                self._held_back = True
+                continue
+            self._last[lane.id] = next(self._rounds)
+            count = min(BULK_SLICE if lane.bulk else SLICE, len(at_hand))
+            self._courtesy.handed_out(count, bulk=lane.bulk)
+            found += (at_hand.popleft() for _ in range(count))
         return found
+
+    def seconds_to_wait(self) -> float | None:
+        """Until there may be more of what was not handed out; None if that is nothing."""
+        return self._courtesy.seconds_to_wait() if self._held_back else None
 
     def _lanes_in_turn(self) -> list[Lane]:
         """Live ones first, of these the one that waits longest: several may serve one app."""

@@ -22,7 +22,7 @@ from proxy.receive.jsontext import (
     mend_surrogates,
     without_deep_items,
 )
-from proxy.receive.slices import PIECE_BYTES, SLICE_BYTES, Sliced, at_once
+from proxy.receive.slices import MESSAGE_BYTES, SLICE_BYTES, Sliced, at_once
 
 #: Segment's limits (docs: HTTP API, "Max request size"). 512,000: Ruby's and Java's SDKs fill
 #: batches beyond the 500,000 that "500 KB" may be read as.
@@ -219,7 +219,7 @@ def _take(
         if done > SLICE_BYTES:
             yield
             done = 0
-        done += len(raw) + PIECE_BYTES
+        done += len(raw) + MESSAGE_BYTES
         try:
             if len(raw) > max_message:
                 raise Refused("message_too_large")

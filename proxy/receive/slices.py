@@ -20,8 +20,8 @@ Sliced = Generator[None, None, T]
 SLICE_BYTES: Final = 64 * 1024
 #: Pieces in a slice, for what goes from piece to piece.
 SLICE_PIECES: Final = 1_000
-#: What a piece costs however small it is, in bytes.
-PIECE_BYTES: Final = SLICE_BYTES // SLICE_PIECES
+#: What a message costs however small it is, as bytes that are looked through meanwhile.
+MESSAGE_BYTES: Final = 1_024
 
 
 def at_once(work: Sliced[T]) -> T:

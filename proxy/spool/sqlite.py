@@ -23,7 +23,7 @@ from proxy.states import Settlement
 from proxy.writes import tell
 
 #: Events in a transaction: those of a large batch must not keep those of others waiting for long.
-PIECE: Final = 100
+PIECE: Final = 32
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
