@@ -44,6 +44,7 @@ Item = TypeVar("Item")
 #: Events, results and the like from which on a transaction takes no more, so that the first of them
 #: need not wait long.
 MAX_SIZE: Final = 100
+LINGER_SECONDS: Final = 0.005  # for which what is patient waits for company
 MAX_QUICK: Final = 200  # done in the loop, so that nothing else there has to wait for long
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
@@ -75,7 +76,9 @@ class Database:
         self._loop = asyncio.get_running_loop()
         self._closed = False
         self._queue: deque[Write] = deque()
+        self._urgent = 0  # of these, that are not patient
         self._begins: asyncio.Handle | None = None
+        self._lingers = False  # `_begins` is later than soon
         self._under_way = False  # from `_begin` to `_ended`
         self._rests = asyncio.Event()  # nothing is queued or under way
         self._rests.set()
@@ -127,12 +130,14 @@ class Database:
         size: int = 1,
         must_land: bool = False,
         adds: bool = False,
+        patient: bool = False,
     ) -> None:
         """As `write`, for one of many items that are written together (`proxy.writes.do_all`);
         `answered` is called with the answer or the exception. `size` says how many times more
-        there is to do for this one than for a small one.
+        there is to do for this one than for a small one. What is `patient` may wait a moment, so
+        that there are fewer transactions.
         """
-        self._put(Write(None, work, item, size, answered, must_land, adds))
+        self._put(Write(None, work, item, size, answered, must_land, adds, patient))
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows as last committed. Runs in the calling thread; meant for short look-ups.
@@ -170,13 +175,24 @@ class Database:
             self._loop.call_soon(write.answered, StorageError(f"{self.path}: closed"))
             return
         self._queue.append(write)
+        self._urgent += not write.patient
         self._rests.clear()
         self._begin_soon()
 
     def _begin_soon(self) -> None:
         """Together with all else that this turn of the loop has to write."""
-        if not (self._under_way or self._begins or self._closed):
-            self._begins = self._loop.call_soon(self._begin)
+        if self._under_way or not (self._queue or self._committer.held):
+            return
+        lingers = not self._urgent and len(self._queue) < MAX_SIZE
+        if self._begins and self._lingers and not lingers:
+            self._begins.cancel()
+            self._begins = None
+        if not self._begins:
+            self._lingers = lingers
+            if lingers:
+                self._begins = self._loop.call_later(LINGER_SECONDS, self._begin)
+            else:
+                self._begins = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         self._begins = None
@@ -197,6 +213,7 @@ class Database:
         while self._queue and size < MAX_SIZE:
             writes.append(self._queue.popleft())
             size += writes[-1].size
+            self._urgent -= not writes[-1].patient
         done = self._committer.do(writes) if size <= MAX_QUICK else None
         self._tasks.put(partial(self._commit, writes, done))
 
@@ -204,7 +221,7 @@ class Database:
         self._resolve(answers)
         self._under_way = False
         if self._queue:
-            self._begin()
+            self._begin_soon() if not self._urgent else self._begin()
             return
         self._rests.set()
         if self._committer.held:

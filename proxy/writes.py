@@ -41,6 +41,7 @@ class Write(NamedTuple):
     answered: Callable[[Any], None]
     must_land: bool
     adds: bool
+    patient: bool = False
 
 
 def tell(future: asyncio.Future[T], answer: T | BaseException) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -59,6 +60,45 @@ async def test_an_answer_comes_when_others_can_read_what_was_written(
 async def test_jobs_run_in_the_order_in_which_they_were_queued(database: Database) -> None:
     await asyncio.gather(*(note(database, str(number)) for number in range(2_500)))
     assert notes(database) == [str(number) for number in range(2_500)]
+
+
+def insert(cursor: apsw.Cursor, texts: Sequence[str]) -> list[str]:
+    cursor.executemany("INSERT INTO notes (text) VALUES (?)", [(text,) for text in texts])
+    return list(texts)
+
+
+async def test_what_is_patient_waits_a_moment_for_company(database: Database) -> None:
+    last: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    answers: list[Any] = []
+    await note(database, "first")
+    before = database.commits
+    for text, answered in (("a", answers.append), ("b", answers.append), ("c", last.set_result)):
+        database.write_item(insert, text, answered, patient=True)
+        await asyncio.sleep(0)
+    assert database.commits == before
+    assert await last == "c"
+    assert answers == ["a", "b"]
+    assert database.commits == before + 1
+
+
+async def test_what_is_patient_goes_with_the_next_that_is_not(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.database.LINGER_SECONDS", 3_600)
+    answers: list[Any] = []
+    database.write_item(insert, "a", answers.append, patient=True)
+    await note(database, "b")
+    assert answers == ["a"]
+    assert notes(database) == ["a", "b"]
+    assert database.commits == 1
+
+
+async def test_what_is_patient_is_written_at_the_close(path: Path) -> None:
+    answers: list[Any] = []
+    database = Database(path, (SCHEMA,))
+    database.write_item(insert, "a", answers.append, patient=True)
+    await database.close()
+    assert answers == ["a"]
 
 
 async def test_a_faulty_job_does_not_sink_its_neighbours(database: Database) -> None:

@@ -14,6 +14,7 @@ from proxy.config import Delivery
 
 LIVE_SECONDS: Final = 1.0  # since the last live event, for which the next is expected
 SAVED: Final = 0.002  # seconds of work that may be made up for after a quiet moment
+SHORTEST: Final = 0.001  # seconds to wait; uvloop's timers are no finer
 OWED: Final = 0.05  # seconds of work that count at most, if there was more at once
 
 
@@ -46,4 +47,4 @@ class Courtesy:
         self._at, self._worked = now, worked
         if self._credit >= 0 or self._earned >= 1 or now >= self._live_until:
             return 0.0
-        return min(-self._credit / self._busy, self._live_until - now)
+        return max(SHORTEST, min(-self._credit / self._busy, self._live_until - now))

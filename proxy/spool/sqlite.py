@@ -232,7 +232,9 @@ class SqliteSpool:
             tell(stored, behind)
 
         end = settling.End(leased, settlement, self._clock.now())
-        self._database.write_item(settling.settle, end, answered, must_land=True)
+        self._database.write_item(
+            settling.settle, end, answered, must_land=True, patient=leased.lane.bulk
+        )
         return stored
 
     def _ended(self, leased: Leased, behind: list[tuple[int, int]]) -> None:

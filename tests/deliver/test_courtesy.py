@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.config import Delivery
-from proxy.deliver.courtesy import LIVE_SECONDS, OWED, SAVED, Courtesy
+from proxy.deliver.courtesy import LIVE_SECONDS, OWED, SAVED, SHORTEST, Courtesy
 from tests.support import FakeClock
 
 BUSY = 0.5
@@ -37,7 +37,7 @@ async def test_after_work_it_waits_until_the_process_was_idle_for_its_part_of_th
     await clock.advance(0.01)
     assert courtesy.seconds_to_wait() == pytest.approx(0.005 / BUSY)
     await clock.advance(0.01)
-    assert courtesy.seconds_to_wait() == pytest.approx(0)
+    assert courtesy.seconds_to_wait() in (0, SHORTEST)
 
 
 @pytest.mark.parametrize("busy", [0.2, 0.6, 1.0])
@@ -61,7 +61,7 @@ async def test_a_quiet_hour_is_not_made_up_for_and_much_work_at_once_is_soon_for
     courtesy = made(clock)
     await clock.advance(3_600)
     courtesy.handed_out(1, bulk=False)
-    clock.work(SAVED)
+    clock.work(SAVED / 2)
     assert courtesy.seconds_to_wait() == 0
     clock.work(3_600)
     assert courtesy.seconds_to_wait() <= OWED / BUSY
