@@ -70,6 +70,8 @@ class Delivery(Section, frozen=True):
     live_share: Share = 0.5
     bulk_share: Share = 0.1
     transport: Literal["aiohttp", "curl"] = "aiohttp"
+    proxy: str = ""
+    ca_file: str = ""
 
 
 class Postbacks(Section, frozen=True):

@@ -1,0 +1,181 @@
+"""libcurl as the client: less than a third of the CPU that aiohttp's takes, and HTTP/2.
+
+Optional, since pycurl brings a libcurl of its own: `[delivery] transport = "curl"`.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pycurl
+from multidict import CIMultiDict
+
+from proxy.deliver.multi import DONE, Multi
+from proxy.deliver.transport import (
+    DNS_SECONDS,
+    EYEBALLS_SECONDS,
+    IDLE_SECONDS,
+    MAX_ANSWER,
+    PLAIN,
+    Reply,
+    url,
+)
+from proxy.errors import TransportError
+from proxy.states import Outgoing
+
+# Of libcurl, but without a name in pycurl (curl.h): both are numbers, which never change.
+_HAPPY_EYEBALLS_TIMEOUT_MS: Final = 271
+_QUICK_EXIT: Final = 322
+
+_BREAK: Final = re.compile(r"[\r\n\0]")
+
+_TLS: Final = dict.fromkeys(
+    (
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_ISSUER_ERROR,
+        pycurl.E_SSL_CIPHER,
+        pycurl.E_SSL_INVALIDCERTSTATUS,
+    ),
+    "tls_failed",
+)
+#: All others are "connection_broken". https://curl.se/libcurl/c/libcurl-errors.html
+_REASONS: Final = _TLS | {
+    pycurl.E_OPERATION_TIMEDOUT: "timeout",
+    pycurl.E_COULDNT_RESOLVE_HOST: "name_not_resolved",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "not_connected",  # as aiohttp has it
+    pycurl.E_COULDNT_CONNECT: "not_connected",
+    pycurl.E_PARTIAL_FILE: "answer_cut_short",
+}
+
+
+class CurlTransport:
+    """libcurl's client, with the same ways as aiohttp's."""
+
+    def __init__(
+        self, timeout_seconds: float, max_connections: int, proxy: str = "", ca_file: str = ""
+    ) -> None:
+        self._options = _options(timeout_seconds, proxy, ca_file)
+        self._multi = Multi(max_connections)
+        self._free: list[_Easy] = []
+
+    async def send(self, outgoing: Outgoing) -> Reply:
+        easy = self._free.pop() if self._free else _Easy(self._options)
+        try:
+            easy.ask(outgoing)
+            code, detail = await self._multi.perform(easy.curl)
+            return easy.reply(code, detail)
+        finally:
+            self._free.append(easy)
+
+    async def close(self) -> None:
+        self._multi.close()
+        for easy in self._free:
+            easy.curl.close()
+
+
+class _Easy:
+    """One request at a time: an "easy handle", which keeps its options from one to the next."""
+
+    def __init__(self, options: Mapping[int, Any]) -> None:
+        self.curl = pycurl.Curl()
+        self._target = ("", "")
+        self._headers: dict[str, str] = {}
+        self._lines: list[bytes] = []
+        self._body = b""
+        for option, value in options.items():
+            if value is None:
+                self.curl.unsetopt(option)
+            else:
+                self.curl.setopt(option, value)
+        self.curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)
+        self.curl.setopt(pycurl.WRITEFUNCTION, self._write)
+
+    def ask(self, outgoing: Outgoing) -> None:
+        """Makes it ready to be performed."""
+        curl, target = self.curl, (outgoing.method, outgoing.url)
+        if target != self._target:
+            curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
+            curl.setopt(pycurl.URL, str(url(outgoing.url)).encode())
+            self._target = target
+        if outgoing.headers != self._headers:
+            curl.setopt(pycurl.HTTPHEADER, _lines(outgoing.headers))
+            self._headers = outgoing.headers
+        curl.setopt(pycurl.POSTFIELDS, outgoing.body)  # libcurl copies it
+        self._lines.clear()
+        self._body = b""
+
+    def reply(self, code: int, detail: str) -> Reply:
+        """The answer.
+
+        Raises:
+            TransportError: there is none.
+
+        """
+        enough = code == pycurl.E_WRITE_ERROR and len(self._body) >= MAX_ANSWER
+        if code != DONE and not enough:
+            raise TransportError(_REASONS.get(code, "connection_broken"), detail)
+        status = self.curl.getinfo(pycurl.RESPONSE_CODE)
+        headers = {} if status == 200 else _headers(self._lines)
+        return Reply(status, headers, self._body)
+
+    def _write(self, data: bytes) -> int:
+        self._body += data
+        return len(data) if len(self._body) < MAX_ANSWER else 0  # ends it, with E_WRITE_ERROR
+
+
+def _options(timeout_seconds: float, proxy: str, ca_file: str) -> dict[int, Any]:
+    """Of every request; None: libcurl's own default is taken away.
+
+    pycurl's libcurl looks for authorities where its builder had them. They are those of Python's
+    ssl instead, which aiohttp trusts too.
+    """
+    system = ssl.get_default_verify_paths()
+    return {
+        pycurl.TIMEOUT_MS: max(1, round(timeout_seconds * 1_000)),
+        pycurl.NOSIGNAL: 1,
+        pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
+        pycurl.PIPEWAIT: 1,  # rather one more stream of a connection than one more connection
+        pycurl.FOLLOWLOCATION: 0,
+        pycurl.TCP_NODELAY: 1,
+        pycurl.TCP_KEEPALIVE: 1,
+        pycurl.MAXAGE_CONN: IDLE_SECONDS,
+        pycurl.DNS_CACHE_TIMEOUT: DNS_SECONDS,
+        _HAPPY_EYEBALLS_TIMEOUT_MS: round(EYEBALLS_SECONDS * 1_000),
+        _QUICK_EXIT: 1,  # else what is cancelled waits, and all with it, for a slow name server
+        pycurl.PROXY: proxy,  # "": none, whatever the environment says
+        pycurl.NOPROXY: "",
+        pycurl.CAINFO: ca_file or system.cafile,
+        pycurl.CAPATH: None if ca_file else system.capath,
+    }
+
+
+def _lines(headers: dict[str, str]) -> list[bytes]:
+    """Headers as libcurl takes them: "Name;" is one without a value, "Name:" one that is not
+    sent. A line break would begin a header of its own.
+    """
+    named = (PLAIN | headers).items()
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in named]
+    if any(_BREAK.search(line) for line in lines):
+        raise TransportError("connection_broken", "a header holds a line break")
+    return [line.encode() for line in (*lines, "Expect:")]
+
+
+def _headers(lines: list[bytes]) -> CIMultiDict[str]:
+    """The headers of the last of several answers: 100 (Continue) comes before it, and that of a
+    proxy.
+    """
+    found: CIMultiDict[str] = CIMultiDict()
+    for line in lines:
+        if line.startswith(b"HTTP/"):
+            found.clear()
+            continue
+        name, colon, value = line.decode("utf-8", "surrogateescape").partition(":")
+        if colon:
+            found.add(name, value.strip())
+    return found
