@@ -119,6 +119,9 @@ class _Easy:
         enough = code == pycurl.E_WRITE_ERROR and len(self._body) >= MAX_ANSWER
         if code != DONE and not enough:
             raise TransportError(_REASONS.get(code, "connection_broken"), detail)
+        if not self._body and (not self._lines or self._lines[-1].strip()):
+            # A connection that is closed within the headers is an answer to libcurl.
+            raise TransportError("connection_broken", "closed within the headers")
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         headers = {} if status == 200 else _headers(self._lines)
         return Reply(status, headers, self._body)

@@ -55,7 +55,9 @@ class Multi:
                 self._multi.remove_handle(curl)
 
     def close(self) -> None:
-        """Ends what is under way, and closes all connections."""
+        """Ends what is under way, and closes all connections. May be called again."""
+        if self._closed:
+            return
         waiting, self._waiting, self._closed = self._waiting, {}, True
         for curl, ended in waiting.items():
             self._multi.remove_handle(curl)

@@ -97,7 +97,7 @@ class AiohttpTransport:
             raise TransportError("name_not_resolved", str(error)) from error
         except aiohttp.ClientSSLError as error:
             raise TransportError("tls_failed", str(error)) from error
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
             raise TransportError("not_connected", str(error)) from error
         except aiohttp.ClientPayloadError as error:
             raise TransportError("answer_cut_short", str(error)) from error
