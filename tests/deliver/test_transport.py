@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -23,8 +24,8 @@ from tests.support import make_config
 NOW = 1_700_000_000.0
 
 
-def post(url: str, body: bytes = b"{}", **headers: str) -> Outgoing:
-    return Outgoing("POST", url, {"Content-Type": "application/json", **headers}, body)
+def post(url: str, body: bytes = b"{}", more: Mapping[str, str] | None = None) -> Outgoing:
+    return Outgoing("POST", url, {"Content-Type": "application/json", **(more or {})}, body)
 
 
 async def reason(transport: Transport, outgoing: Outgoing) -> str:
@@ -257,7 +258,7 @@ async def test_closing_ends_what_is_under_way(transport: Transport) -> None:
 async def test_the_request_is_the_same_whoever_sends_it(transport: Transport) -> None:
     body = bytes(range(256)) * 4
     async with serving(Server(OK)) as server:
-        await transport.send(post(f"{server.url}?a=b c", body, **{"User-Agent": "Unknown"}))
+        await transport.send(post(f"{server.url}?a=b c", body, {"User-Agent": "Unknown"}))
         host = server.url.split("/")[2]
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     assert sent == body
@@ -279,11 +280,11 @@ async def test_a_large_body_is_sent_without_asking_first(transport: Transport) -
 
 async def test_headers_may_hold_any_text_but_a_line_break(transport: Transport) -> None:
     async with serving(Server(OK)) as server:
-        await transport.send(post(server.url, **{"X-Name": "Zoë", "X-Empty": ""}))
+        await transport.send(post(server.url, more={"X-Name": "Zoë", "X-Empty": ""}))
         sent = server.requests[0].split(b"\r\n")
         assert b"X-Name: Zo\xc3\xab" in sent
         assert any(line.rstrip() == b"X-Empty:" for line in sent)
-        split = post(server.url, **{"X-Name": "a\r\nX-Other: b"})
+        split = post(server.url, more={"X-Name": "a\r\nX-Other: b"})
         assert await reason(transport, split) == "connection_broken"
         await transport.send(post(server.url))
         assert server.header("X-Name", 1) is None  # nor are those of the one before sent again

@@ -119,7 +119,7 @@ async def test_https_goes_through_a_proxy_that_sees_nothing_of_it(make: Make, ca
         serving_tls(Server(OK), tls("127.0.0.1")) as server,
     ):
         transport = make(proxy=f"http://user:pass@127.0.0.1:{port}", ca_file=ca_file)
-        outgoing = post(server.url, **{"Kochava-Api-Key": "secret"})
+        outgoing = post(server.url, more={"Kochava-Api-Key": "secret"})
         for _ in range(2):
             assert (await transport.send(outgoing)).body == b'{"success":"1"}'
         await transport.close()
