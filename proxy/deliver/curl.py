@@ -9,9 +9,9 @@ import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 import pycurl
-from multidict import CIMultiDict
 
 from proxy.deliver.multi import DONE, Multi
 from proxy.deliver.transport import (
@@ -21,7 +21,6 @@ from proxy.deliver.transport import (
     MAX_ANSWER,
     PLAIN,
     Reply,
-    url,
 )
 from proxy.errors import TransportError
 from proxy.states import Outgoing
@@ -30,6 +29,7 @@ from proxy.states import Outgoing
 _HAPPY_EYEBALLS_TIMEOUT_MS: Final = 271
 _QUICK_EXIT: Final = 322
 
+_SAFE: Final = "!#$%&'()*+,/:;=?@[]~"  # what a URL may hold as it is (RFC 3986, section 2)
 _BREAK: Final = re.compile(r"[\r\n\0]")
 
 _TLS: Final = dict.fromkeys(
@@ -100,7 +100,7 @@ class _Easy:
         curl, target = self.curl, (outgoing.method, outgoing.url)
         if target != self._target:
             curl.setopt(pycurl.CUSTOMREQUEST, outgoing.method)
-            curl.setopt(pycurl.URL, str(url(outgoing.url)).encode())
+            curl.setopt(pycurl.URL, quote(outgoing.url, safe=_SAFE))
             self._target = target
         if outgoing.headers != self._headers:
             curl.setopt(pycurl.HTTPHEADER, _lines(outgoing.headers))
@@ -118,7 +118,9 @@ class _Easy:
         """
         enough = code == pycurl.E_WRITE_ERROR and len(self._body) >= MAX_ANSWER
         if code != DONE and not enough:
-            raise TransportError(_REASONS.get(code, "connection_broken"), detail)
+            refused = self.curl.getinfo(pycurl.HTTP_CONNECTCODE) >= 300  # by a proxy
+            reason = "not_connected" if refused else _REASONS.get(code, "connection_broken")
+            raise TransportError(reason, detail)
         if not self._body and (not self._lines or self._lines[-1].strip()):
             # A connection that is closed within the headers is an answer to libcurl.
             raise TransportError("connection_broken", "closed within the headers")
@@ -150,7 +152,7 @@ def _options(timeout_seconds: float, proxy: str, ca_file: str) -> dict[int, Any]
         pycurl.MAXAGE_CONN: IDLE_SECONDS,
         pycurl.DNS_CACHE_TIMEOUT: DNS_SECONDS,
         _HAPPY_EYEBALLS_TIMEOUT_MS: round(EYEBALLS_SECONDS * 1_000),
-        _QUICK_EXIT: 1,  # else what is cancelled waits, and all with it, for a slow name server
+        _QUICK_EXIT: 1,  # else some versions wait for a name server when a request is given up
         pycurl.PROXY: proxy,  # "": none, whatever the environment says
         pycurl.NOPROXY: "",
         pycurl.CAINFO: ca_file or system.cafile,
@@ -169,16 +171,16 @@ def _lines(headers: dict[str, str]) -> list[bytes]:
     return [line.encode() for line in (*lines, "Expect:")]
 
 
-def _headers(lines: list[bytes]) -> CIMultiDict[str]:
+def _headers(lines: list[bytes]) -> dict[str, str]:
     """The headers of the last of several answers: 100 (Continue) comes before it, and that of a
-    proxy.
+    proxy. Of those with the same name the first, as aiohttp's mapping has it.
     """
-    found: CIMultiDict[str] = CIMultiDict()
+    found: dict[str, str] = {}
     for line in lines:
         if line.startswith(b"HTTP/"):
             found.clear()
             continue
         name, colon, value = line.decode("utf-8", "surrogateescape").partition(":")
         if colon:
-            found.add(name, value.strip())
+            found.setdefault(name, value.strip())
     return found

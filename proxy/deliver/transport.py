@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final, Protocol
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from proxy.errors import TransportError
 from proxy.states import Outgoing
@@ -29,12 +27,6 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-@lru_cache(maxsize=64)
-def url(text: str) -> URL:
-    """Quoted where it must be, the host in ASCII. There are few, each of many requests."""
-    return URL(text)
 
 
 class Transport(Protocol):
@@ -82,7 +74,7 @@ class AiohttpTransport:
         try:
             async with self._session.request(
                 outgoing.method,
-                url(outgoing.url),
+                outgoing.url,
                 headers=outgoing.headers,
                 data=outgoing.body,
                 allow_redirects=False,

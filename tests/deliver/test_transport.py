@@ -155,8 +155,8 @@ async def test_headers_of_other_answers_can_be_looked_at(transport: Transport) -
     async with serving(Server(answer)) as server:
         reply = await transport.send(post(server.url))
     assert judge(reply, NOW, "track").retry_after == 17
-    assert {name.lower(): value for name, value in reply.headers.items()} == {
-        "retry-after": "17", "x-name": "Zoë", "x-twice": "2", "content-length": "0"
+    assert {name.lower(): reply.headers[name] for name in reply.headers} == {
+        "retry-after": "17", "x-name": "Zoë", "x-twice": "1", "content-length": "0"
     }  # fmt: skip
 
 
@@ -258,12 +258,12 @@ async def test_closing_ends_what_is_under_way(transport: Transport) -> None:
 async def test_the_request_is_the_same_whoever_sends_it(transport: Transport) -> None:
     body = bytes(range(256)) * 4
     async with serving(Server(OK)) as server:
-        await transport.send(post(f"{server.url}?a=b c", body, {"User-Agent": "Unknown"}))
+        await transport.send(post(f"{server.url}/a b/ë?c=%20", body, {"User-Agent": "Unknown"}))
         host = server.url.split("/")[2]
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     assert sent == body
     line, *lines = head.decode().split("\r\n")
-    assert line == "POST /track/json?a=b+c HTTP/1.1"
+    assert line == "POST /track/json/a%20b/%C3%AB?c=%20 HTTP/1.1"
     assert {each.lower() for each in lines} == {
         f"host: {host}", "accept: */*", "accept-encoding: identity", "user-agent: unknown",
         "content-type: application/json", "content-length: 1024",
