@@ -6,8 +6,10 @@ Optional, since pycurl brings a libcurl of its own: `[delivery] transport = "cur
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -140,8 +142,9 @@ def _options(timeout_seconds: float, proxy: str, ca_file: str) -> dict[int, Any]
     ssl instead, which aiohttp trusts too.
     """
     system = ssl.get_default_verify_paths()
+    milliseconds = max(1, round(timeout_seconds * 1_000))
     return {
-        pycurl.TIMEOUT_MS: max(1, round(timeout_seconds * 1_000)),
+        pycurl.TIMEOUT_MS: milliseconds,
         pycurl.NOSIGNAL: 1,
         pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_2TLS,
@@ -149,6 +152,9 @@ def _options(timeout_seconds: float, proxy: str, ca_file: str) -> dict[int, Any]
         pycurl.FOLLOWLOCATION: 0,
         pycurl.TCP_NODELAY: 1,
         pycurl.TCP_KEEPALIVE: 1,
+        pycurl.TCP_KEEPIDLE: round(timeout_seconds) + 1,
+        pycurl.TCP_KEEPINTVL: round(timeout_seconds) + 1,
+        pycurl.SOCKOPTFUNCTION: partial(_give_up_after, milliseconds),
         pycurl.MAXAGE_CONN: IDLE_SECONDS,
         pycurl.DNS_CACHE_TIMEOUT: DNS_SECONDS,
         _HAPPY_EYEBALLS_TIMEOUT_MS: round(EYEBALLS_SECONDS * 1_000),
@@ -158,6 +164,17 @@ def _options(timeout_seconds: float, proxy: str, ca_file: str) -> dict[int, Any]
         pycurl.CAINFO: ca_file or system.cafile,
         pycurl.CAPATH: None if ca_file else system.capath,
     }
+
+
+def _give_up_after(milliseconds: int, fd: int, _purpose: int) -> int:
+    """Has a connection ended on which nothing is acknowledged any more. A request of HTTP/2 that
+    times out ends its stream and not its connection, which the next one would get again.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; tcp(7)
+        with socket.socket(fileno=fd) as borrowed:
+            borrowed.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            borrowed.detach()
+    return int(pycurl.SOCKOPT_OK)
 
 
 def _lines(headers: dict[str, str]) -> list[bytes]:

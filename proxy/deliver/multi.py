@@ -14,9 +14,8 @@ import pycurl
 
 from proxy.deliver.watch import make_watch
 
-#: libcurl's code for what has not failed, and ours for what was under way when all was closed.
-DONE: Final = 0
-CLOSED: Final = -1
+DONE: Final = 0  # libcurl's code for what has not failed
+CLOSED: Final = -1  # ours for what was under way when all was closed
 
 
 class Multi:
@@ -27,6 +26,7 @@ class Multi:
         self._waiting: dict[Any, asyncio.Future[tuple[int, str]]] = {}
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # of the timer: uvloop's cannot always tell
         self._soon = False
         self._multi = pycurl.CurlMulti()
         self._sockets = make_watch(self._loop, self._ready)
@@ -82,15 +82,12 @@ class Multi:
                 self._loop.call_soon(self._call)
         elif milliseconds > 0:
             due = self._loop.time() + milliseconds / 1_000
-            if self._timer is None or due < self._timer.when():
-                self._set_timer(due)
+            if self._timer is None or due < self._due:
+                if self._timer:
+                    self._timer.cancel()
+                self._timer, self._due = self._loop.call_at(due, self._time), due
 
     # Called by the loop
-
-    def _set_timer(self, due: float) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._time)
 
     def _time(self) -> None:
         self._timer = None
@@ -111,7 +108,7 @@ class Multi:
             _, done, failed = self._multi.info_read()
         except pycurl.error as error:  # none that libcurl's manual calls possible here
             for ended in self._waiting.values():
-                _end(ended, *error.args)
+                _end(ended, CLOSED, str(error))
             return
         for curl in done:
             _end(self._waiting[curl], DONE, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 READ: Final = 1  # as bits, the same as libcurl's CURL_POLL_IN and CURL_CSELECT_IN, and so on
@@ -89,7 +90,8 @@ class EpollWatch:
         ready = []
         for fd, events in self._epoll.poll(0):
             if fd not in self._wanted:  # idle, and the other side has closed it
-                self._epoll.unregister(fd)
+                with suppress(OSError):  # closed meanwhile
+                    self._epoll.unregister(fd)
                 continue
             broken = events & ~(select.EPOLLIN | select.EPOLLOUT)
             readable = READ if broken or events & select.EPOLLIN else 0

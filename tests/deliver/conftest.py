@@ -23,22 +23,37 @@ class Make(Protocol):
     ) -> Transport: ...
 
 
-@pytest.fixture(params=["aiohttp", "curl", "curl without epoll"])
-def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "curl without epoll":
+KINDS = ("aiohttp", "curl", "curl without epoll")
+
+
+def make_transport(
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    timeout_seconds: float = 5,
+    max_connections: int = 4,
+    proxy: str = "",
+    ca_file: str = "",
+) -> Transport:
+    if kind == "curl without epoll":
         monkeypatch.setattr(multi, "make_watch", LoopWatch)
+    class_ = AiohttpTransport if kind == "aiohttp" else CurlTransport
+    return class_(timeout_seconds, max_connections, proxy, ca_file)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-async def make(kind: str) -> AsyncIterator[Make]:
+async def make(kind: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     made: list[Transport] = []
 
     def make_one(
         timeout_seconds: float = 5, max_connections: int = 4, proxy: str = "", ca_file: str = ""
     ) -> Transport:
-        class_ = AiohttpTransport if kind == "aiohttp" else CurlTransport
-        made.append(class_(timeout_seconds, max_connections, proxy, ca_file))
+        given = timeout_seconds, max_connections, proxy, ca_file
+        made.append(make_transport(kind, monkeypatch, *given))
         return made[-1]
 
     yield make_one

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"success":"1"}'
@@ -16,7 +16,11 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """Answers raw bytes and counts connections. None means: never answer; b"": close."""
+    """Answers raw bytes and counts connections. None means: never answer; b"": close. After those
+    of `last` a connection is closed, with `close` after any.
+    """
+
+    last: Collection[bytes] = ()
 
     def __init__(self, *answers: bytes | None, close: bool = False) -> None:
         self.answers = list(answers)
@@ -41,7 +45,7 @@ class Server:
             else:
                 writer.write(answer)
                 await writer.drain()
-            if self.close or not answer:
+            if self.close or not answer or answer in self.last:
                 return
 
     def header(self, name: str, request: int = 0) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -76,6 +77,16 @@ async def test_a_server_that_never_answers_is_given_up(make: Make) -> None:
     async with serving(Server(None, OK)) as server:
         assert await reason(transport, post(server.url)) == "timeout"
         assert (await transport.send(post(server.url))).status == 200
+
+
+async def test_the_time_is_counted_for_each_request_alone(make: Make) -> None:
+    transport = make(timeout_seconds=0.2)
+    async with serving(Server(OK, None)) as server:
+        await transport.send(post(server.url))
+        await asyncio.sleep(0.1)  # half of the time that the first one had
+        began = time.monotonic()
+        assert await reason(transport, post(server.url)) == "timeout"
+        assert 0.19 < time.monotonic() - began < 2
 
 
 async def test_waiting_for_a_connection_counts(make: Make) -> None:

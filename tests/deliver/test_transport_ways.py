@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from proxy.deliver import curl
 from proxy.deliver.curl import CurlTransport
 from proxy.deliver.transport import Transport
 from tests.deliver.conftest import Make
@@ -49,7 +52,10 @@ async def test_whom_the_authorities_of_the_file_know_is_talked_to(make: Make, ca
     async with serving_tls(Server(OK), tls("127.0.0.1")) as server:
         for _ in range(3):
             assert (await transport.send(post(server.url))).body == b'{"success":"1"}'
-    assert server.connections == 1
+        assert server.connections == 1
+        await asyncio.gather(*(transport.send(post(server.url)) for _ in range(40)))
+        assert server.connections <= 4
+    assert len(server.requests) == 43
 
 
 @pytest.mark.parametrize(
@@ -193,3 +199,25 @@ async def test_curl_sends_many_requests_at_once_over_one_connection(ca_file: str
         await transport.close()
     assert {(reply.status, reply.body) for reply in replies} == {(200, b'{"success":"1"}')}
     assert (server.streams, server.connections) == (10, 1)
+
+
+async def test_curl_gives_up_a_connection_on_which_nothing_is_acknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stream that times out leaves the connection to the next one, dead or not."""
+    given: list[int] = []
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # of Linux alone
+    really = curl._give_up_after
+
+    def give_up_after(milliseconds: int, fd: int, purpose: int) -> int:
+        answer = really(milliseconds, fd, purpose)
+        with socket.socket(fileno=os.dup(fd)) as connection:
+            given.append(connection.getsockopt(socket.IPPROTO_TCP, option) if option else 1_500)
+        return answer
+
+    monkeypatch.setattr(curl, "_give_up_after", give_up_after)
+    transport = CurlTransport(1.5, 4)
+    async with serving(Server(OK)) as server:
+        assert (await transport.send(post(server.url))).status == 200
+        await transport.close()
+    assert given == [1_500]
