@@ -73,8 +73,8 @@ class Multi:
         self._sockets.watch(fd, 0 if what == pycurl.POLL_REMOVE else what)
 
     def _at(self, milliseconds: int) -> None:
-        """Asks to be called then; -1: not at all. What asked for less before is called too early
-        then, which does no harm, and spares the loop a timer for each request.
+        """Asks to be called then; -1: not at all. A timer that is due earlier stays: a call that
+        comes too early does no harm, and not every request has a timer made.
         """
         if milliseconds == 0:
             if not self._soon:
