@@ -24,7 +24,7 @@ from proxy.console.server import Console
 from proxy.database import Database
 from proxy.deliver.delivery import segment_app
 from proxy.deliver.forwarder import Forwarder
-from proxy.deliver.transport import AiohttpTransport
+from proxy.deliver.transports import ca_file, make_transport
 from proxy.errors import ConfigError, StorageBroken, StorageError
 from proxy.identities import known
 from proxy.mapping.observers import PluginObservers
@@ -74,7 +74,7 @@ class App:
         that the config points at one. `worker` says which of several processes this is.
 
         Raises:
-            ConfigError: the TLS certificate or its key cannot be used.
+            ConfigError: the TLS certificate or its key, or the authorities, cannot be used.
 
         """
         self._config = config
@@ -83,6 +83,7 @@ class App:
         self._sandbox = sandbox
         self._worker = worker
         self._listener = Listener(config.server, base)
+        ca_file(config.delivery, base)  # looked at before anything is opened
         self._clock = clock or SystemClock()
         self._started_at = self._clock.now()
         # Of several workers the supervisor has it.
@@ -141,9 +142,7 @@ class App:
             shared=worker is not None,
         )
         pipeline = Pipeline(self._plugins, config, devices, self._clock)
-        self._transport = AiohttpTransport(
-            config.delivery.timeout_seconds, config.delivery.max_concurrency
-        )
+        self._transport = make_transport(config.delivery, self._base)
         self._forwarder = Forwarder(
             spool,
             pipeline.prepare,

@@ -72,6 +72,8 @@ class Delivery(Section, frozen=True):
     bulk_share: Share = 0.1
     bulk_busy: Busy = 0.6
     transport: Literal["aiohttp", "curl"] = "aiohttp"
+    proxy: str = ""
+    ca_file: str = ""
 
 
 class Postbacks(Section, frozen=True):

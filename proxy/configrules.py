@@ -4,12 +4,13 @@ contract that do not stand yet.
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from proxy.config import Config, Postbacks, SourceConfig
+from proxy.config import Config, Delivery, Postbacks, SourceConfig
 from proxy.errors import Problem
 
 _IN_A_PATH: Final = re.compile(r"[\w-][\w.~-]*", re.ASCII)
@@ -54,6 +55,7 @@ def find_problems(config: Config, file: str) -> list[Problem]:
         except ValueError:
             mend = 'write an address or a network, such as "10.0.0.0/8"'
             problem(f"server.trusted_proxies[{index}]", f"{network!r} is neither", mend)
+    _client(delivery, problem)
     _postbacks(config.postbacks, problem)
     _not_yet(config, problem)
     _sources(config.sources, problem)
@@ -66,6 +68,20 @@ def _is_url(text: str) -> bool:
         return parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
     except ValueError:  # brackets without an address, a port that is no number
         return False
+
+
+def _client(delivery: Delivery, problem: Any) -> None:
+    """The HTTP client, which may be one that has to be installed first."""
+    if delivery.transport == "curl":
+        try:
+            importlib.import_module("pycurl")  # which also fails if its libcurl is another's
+        except ImportError as error:
+            mend = "pip install 'kochava-proxy[fast]', or write \"aiohttp\""
+            problem("delivery.transport", f"needs pycurl: {error}", mend)
+    if delivery.proxy and not (_is_url(delivery.proxy) and delivery.proxy.startswith("http:")):
+        # Not repeated: it may hold a password.
+        mend = 'write "http://HOST:PORT"; what goes through it to https is encrypted all the same'
+        problem("delivery.proxy", "is not the URL of an HTTP proxy", mend)
 
 
 def _postbacks(postbacks: Postbacks, problem: Any) -> None:
@@ -89,7 +105,6 @@ def _not_yet(config: Config, problem: Any) -> None:
     """Parts of the file that this version does not stand behind: refused, never ignored."""
     later = {
         "spool.backend": (config.spool.backend != "sqlite", 'write "sqlite"'),
-        "delivery.transport": (config.delivery.transport != "aiohttp", 'write "aiohttp"'),
         "console.token": (
             bool(config.console.token),
             "leave it empty: there is no page to protect yet",

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from proxy.app import App
-from proxy.errors import StorageBroken, StorageError
+from proxy.errors import ConfigError, StorageBroken, StorageError
 from proxy.mapping.plugins import load_plugins
 from proxy.observe.stats import read_stats
 from proxy.spool.base import Counts
@@ -36,6 +36,15 @@ def make_app(
         kochava={"track_url": url, "identity_link_url": url},
     )
     return App(config, folder, load_plugins(config, folder), sandbox=sandbox)
+
+
+def test_authorities_that_cannot_be_used_are_said_before_anything_is_opened(
+    tmp_path: Path,
+) -> None:
+    config = make_config(delivery={"ca_file": "ca.pem"})
+    with pytest.raises(ConfigError, match=r"delivery\.ca_file: .*ca\.pem cannot be used"):
+        App(config, tmp_path, load_plugins(config, tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @asynccontextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 
+from proxy.errors import ConfigError
 from tests.support import SOURCE, make_config
 from tests.test_config import refused
 
@@ -48,6 +50,22 @@ def test_each_write_key_of_a_list_is_checked(keys: list[object], what: str | Non
     (place, said), = refused({"write_key": keys}).items()  # fmt: skip
     assert place == "sources[0].write_key"
     assert said == (what or said)
+
+
+@pytest.mark.parametrize("url", ["10.0.0.1:3128", "https://10.0.0.1", "socks5://h:1", "http://"])
+def test_a_proxy_is_one_for_http_and_is_not_repeated(url: str) -> None:
+    found = refused(delivery={"proxy": url})
+    assert found == {"delivery.proxy": "is not the URL of an HTTP proxy"}
+
+
+def test_curl_is_refused_where_pycurl_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    curl = {"transport": "curl"}
+    assert make_config(delivery=curl).delivery.transport == "curl"
+    monkeypatch.setitem(sys.modules, "pycurl", None)  # so that importing it fails
+    assert "needs pycurl" in refused(delivery=curl)["delivery.transport"]
+    with pytest.raises(ConfigError, match=r"mend: pip install 'kochava-proxy\[fast\]'"):
+        make_config(delivery=curl)
+    assert make_config().delivery.transport == "aiohttp"  # which does not need it
 
 
 def test_an_empty_secret_signs_nothing() -> None:
@@ -188,7 +206,6 @@ def test_without_a_source_nothing_can_be_received() -> None:
     ("table", "key"),
     [
         ({"spool": {"backend": "nats", "url": "nats://127.0.0.1"}}, "spool.backend"),
-        ({"delivery": {"transport": "curl"}}, "delivery.transport"),
         ({"console": {"token": "t"}}, "console.token"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

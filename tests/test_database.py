@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,12 @@ def insert(cursor: apsw.Cursor, texts: Sequence[str]) -> list[str]:
 
 
 async def test_what_is_patient_waits_a_moment_for_company(database: Database) -> None:
-    last: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    last: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     answers: list[Any] = []
+    keep: Callable[[Any], None] = answers.append
     await note(database, "first")
     before = database.commits
-    for text, answered in (("a", answers.append), ("b", answers.append), ("c", last.set_result)):
+    for text, answered in (("a", keep), ("b", keep), ("c", last.set_result)):
         database.write_item(insert, text, answered, patient=True)
         await asyncio.sleep(0)
     assert database.commits == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
@@ -42,6 +43,8 @@ def test_the_packages_declared_are_the_packages_there_are() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_third_party_import_is_a_declared_dependency(package: str) -> None:
     declared = {normal(each) for each in PROJECT["project"]["dependencies"]}
+    if package == "proxy":
+        declared |= {normal(each) for each in PROJECT["project"]["optional-dependencies"]["fast"]}
     known = sys.stdlib_module_names | set(PACKAGES) | (OF_AIOHTTP if package == "bench" else set())
     owners = packages_distributions()
     for file in modules(package).values():
@@ -55,6 +58,11 @@ def test_every_declared_dependency_is_imported() -> None:
     owners = packages_distributions()
     needed = {normal(owner) for root in used for owner in owners.get(root, [])}
     assert {normal(each) for each in PROJECT["project"]["dependencies"]} <= needed
+
+
+def test_what_is_an_extra_is_not_loaded_unless_it_is_asked_for() -> None:
+    code = "import sys, proxy.cli.main, proxy.app; sys.exit('pycurl' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_console_script_is_the_command_group() -> None:

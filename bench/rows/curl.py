@@ -1,4 +1,4 @@
-"""(d) once more, with `[delivery] transport = "curl"`, where this version has that."""
+"""(d) once more, with `[delivery] transport = "curl"`, where pycurl is installed."""
 
 from __future__ import annotations
 

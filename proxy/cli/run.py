@@ -135,5 +135,8 @@ def _pointed_at(config: Config, sandbox: Sandbox) -> Config:
         identity_link_url=sandbox.url + LINK_PATH,
     )
     return replace(
-        config, kochava=kochava, segment=replace(config.segment, api_url=sandbox.url + "/v1")
+        config,
+        kochava=kochava,
+        segment=replace(config.segment, api_url=sandbox.url + "/v1"),
+        delivery=replace(config.delivery, proxy=""),  # which is another machine, or leads to one
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Final, Protocol
 
@@ -12,10 +13,16 @@ from proxy.errors import TransportError
 from proxy.states import Outgoing
 
 MAX_ANSWER: Final = 64 * 1024  # bytes read of an answer; Kochava's are under a hundred
+IDLE_SECONDS: Final = 60  # that a connection is kept without a request
+DNS_SECONDS: Final = 60  # that an address is kept; one that is gone is noticed by its connections
+EYEBALLS_SECONDS: Final = 0.25  # until IPv4 is tried beside IPv6 (RFC 8305, section 8)
+
+#: An answer of some bytes is not worth packing, and a packed one would have to be unpacked.
+PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer, whatever it says."""
+    """An answer, whatever it says. The headers of a 200 may be left out: they decide nothing."""
 
     status: int
     headers: Mapping[str, str]
@@ -39,14 +46,28 @@ class Transport(Protocol):
 
 class AiohttpTransport:
     """aiohttp's client: connections are reused, redirects are not followed (a redirected POST
-    would lose its body or its secret), cookies are not kept.
+    would lose its body or its secret), cookies are not kept. What the environment says of proxies
+    counts for nothing.
     """
 
-    def __init__(self, timeout_seconds: float, max_connections: int) -> None:
+    def __init__(
+        self, timeout_seconds: float, max_connections: int, proxy: str = "", ca_file: str = ""
+    ) -> None:
+        tls = ssl.create_default_context(cafile=ca_file or None)
+        tls.set_alpn_protocols(["http/1.1"])
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(
+                limit=max_connections,
+                keepalive_timeout=IDLE_SECONDS,
+                ttl_dns_cache=DNS_SECONDS,
+                happy_eyeballs_delay=EYEBALLS_SECONDS,
+                ssl=tls,
+            ),
             timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=PLAIN,
+            auto_decompress=False,
+            proxy=proxy or None,
         )
 
     async def send(self, outgoing: Outgoing) -> Reply:
@@ -68,7 +89,7 @@ class AiohttpTransport:
             raise TransportError("name_not_resolved", str(error)) from error
         except aiohttp.ClientSSLError as error:
             raise TransportError("tls_failed", str(error)) from error
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
             raise TransportError("not_connected", str(error)) from error
         except aiohttp.ClientPayloadError as error:
             raise TransportError("answer_cut_short", str(error)) from error

@@ -18,7 +18,8 @@ async def test_the_examples_are_told_as_message_request_and_answer(tmp_path: Pat
     # With credentials: the sandbox then wants every request signed, and says so if one is not.
     source = {**SOURCE, "kochava_api_key": "demo-api-key", "kochava_secret": "demo-secret"}
     async with serving(Sink()) as kochava:
-        config = write_config(tmp_path, kochava.url, sources=[source])
+        delivery = {"transport": "curl", "proxy": kochava.url}  # through which nothing must go
+        config = write_config(tmp_path, kochava.url, sources=[source], delivery=delivery)
         async with running(config, "--sandbox", "--examples", EXAMPLES) as proxy:
             await until(lambda: "5 messages are through" in proxy.log.read_text())
             assert proxy.process is not None

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from proxy.deliver.curl import CurlTransport
 from proxy.deliver.outcome import judge
-from proxy.deliver.transport import AiohttpTransport
+from proxy.deliver.transport import AiohttpTransport, Transport
 from proxy.errors import TransportError
 from proxy.states import Outgoing
 from tests.proof.faults import DOWN, GOOD, Answer, always, by_app, everything
@@ -37,14 +38,14 @@ async def sink() -> AsyncIterator[Sink]:
         yield sink
 
 
-@pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    transport = AiohttpTransport(TIMEOUT, 5)
+@pytest.fixture(params=[AiohttpTransport, CurlTransport])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    transport: Transport = request.param(TIMEOUT, 5)
     yield transport
     await transport.close()
 
 
-async def send(transport: AiohttpTransport, sink: Sink, body: dict[str, Any]) -> str:
+async def send(transport: Transport, sink: Sink, body: dict[str, Any]) -> str:
     """What the proxy makes of the answer."""
     outgoing = Outgoing("POST", sink.url, {}, msgspec.json.encode(body))
     try:
@@ -57,7 +58,7 @@ async def send(transport: AiohttpTransport, sink: Sink, body: dict[str, Any]) ->
 @pytest.mark.parametrize("body", [TRACK, LINK], ids=["track", "link"])
 @pytest.mark.parametrize("answer", [GOOD, *everything(TIMEOUT)], ids=lambda it: it.name)
 async def test_it_counts_as_success_what_the_proxy_does(
-    sink: Sink, transport: AiohttpTransport, answer: Answer, body: dict[str, Any]
+    sink: Sink, transport: Transport, answer: Answer, body: dict[str, Any]
 ) -> None:
     sink.plan = always(answer)
     kind = await send(transport, sink, body)
@@ -70,7 +71,7 @@ async def test_it_counts_as_success_what_the_proxy_does(
     assert await send(transport, sink, body) == "delivered"
 
 
-async def test_it_refuses_what_is_to_be_refused(sink: Sink, transport: AiohttpTransport) -> None:
+async def test_it_refuses_what_is_to_be_refused(sink: Sink, transport: Transport) -> None:
     body = {**TRACK, "data": {**TRACK["data"], "app_version": "refused-1"}}
     outgoing = Outgoing("POST", sink.url, {}, msgspec.json.encode(body))
     assert judge(await transport.send(outgoing), NOW, "track").kind == "refused"
@@ -78,7 +79,7 @@ async def test_it_refuses_what_is_to_be_refused(sink: Sink, transport: AiohttpTr
 
 
 async def test_it_goes_down_and_comes_up_at_the_same_place(
-    sink: Sink, transport: AiohttpTransport
+    sink: Sink, transport: Transport
 ) -> None:
     assert await send(transport, sink, TRACK) == "delivered"
     await sink.down()
@@ -88,7 +89,7 @@ async def test_it_goes_down_and_comes_up_at_the_same_place(
     assert len(sink.requests) == 2
 
 
-async def test_it_misbehaves_for_one_app_alone(sink: Sink, transport: AiohttpTransport) -> None:
+async def test_it_misbehaves_for_one_app_alone(sink: Sink, transport: Transport) -> None:
     sink.plan = by_app({"koacme": DOWN})
     assert await send(transport, sink, TRACK) == "retry"
     other = {**LINK, "kochava_app_id": "other"}

@@ -187,7 +187,7 @@ async def trial(
     workers: int = 1,
     host: str = "127.0.0.1",
     faults: dict[str, Path] | None = None,
-    **delivery: float,
+    **delivery: float | str,
 ) -> AsyncIterator[Trial]:
     """A proxy that serves, and calls its sink by the name `host`. `faults` are those that come and
     go with a file, as `tests.proof.inside` names them; `delivery` goes over the settings.
