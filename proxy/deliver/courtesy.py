@@ -1,8 +1,9 @@
-"""How much of its time the process gives to bulk events while live ones come.
+"""How often bulk events are handed out while live ones come.
 
 A process that is never idle is late at every step: what a live call needs waits each time until
-some of the bulk work is done. So bulk gets no more than leaves the process idle for a part of the
-time; but the share of what is sent that it is promised it gets, however busy the process is.
+some of the bulk work is done. So bulk events follow each other evenly, at a pace that leaves the
+process idle for a part of the time; but the share of what is sent that they are promised they get,
+however busy it is.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from proxy.clock import Clock
 from proxy.config import Delivery
 
 LIVE_SECONDS: Final = 1.0  # since the last live event, for which the next is expected
-SAVED: Final = 0.002  # seconds of work that may be made up for after a quiet moment
-SHORTEST: Final = 0.001  # seconds to wait; uvloop's timers are no finer
-OWED: Final = 0.05  # seconds of work that count at most, if there was more at once
+AT_FIRST: Final = 0.001  # seconds of work that a bulk event is taken for
+LEARN: Final = 0.05  # weight of the last bulk event in what one is taken for
+LONGEST: Final = 0.1  # seconds between two
+LATE_SECONDS: Final = 0.002  # to make up for: uvloop's timers are no finer than a millisecond
 
 
 class Courtesy:
@@ -26,25 +28,26 @@ class Courtesy:
         self._busy = settings.bulk_busy
         self._earned_by_live = settings.bulk_share / (1 - settings.bulk_share)
         self._earned = 0.0  # events that bulk gets in any case
-        self._live_until = float("-inf")
-        self._credit = 0.0  # seconds of work
-        self._at = clock.steady()
+        self._live_until = self._next_at = float("-inf")
+        self._work = AT_FIRST
         self._worked = clock.worked()
 
     def handed_out(self, count: int, *, bulk: bool) -> None:
-        """So many events were."""
-        if bulk:
-            self._earned = max(0.0, self._earned - count)
-        elif count:
-            self._live_until = self._clock.steady() + LIVE_SECONDS
+        """So many events, at least one, were."""
+        now = self._clock.steady()
+        if not bulk:
+            self._live_until = now + LIVE_SECONDS
             self._earned = min(1.0, self._earned + count * self._earned_by_live)
+            return
+        self._earned = max(0.0, self._earned - count)
+        # All that is done between two counts as theirs, be it for live events or at the door.
+        worked = self._clock.worked()
+        work, self._worked = (worked - self._worked) / count, worked
+        self._work += LEARN * (min(work, LONGEST * self._busy) - self._work)
+        self._next_at = max(self._next_at, now - LATE_SECONDS) + count * self._work / self._busy
 
     def seconds_to_wait(self) -> float:
-        """Until bulk may be handed out, if nothing else is done meanwhile; 0.0: now."""
-        now, worked = self._clock.steady(), self._clock.worked()
-        credit = self._credit + self._busy * (now - self._at) - (worked - self._worked)
-        self._credit = min(SAVED, max(-OWED, credit))
-        self._at, self._worked = now, worked
-        if self._credit >= 0 or self._earned >= 1 or now >= self._live_until:
+        """Until bulk events may be handed out; 0.0: now."""
+        if self._earned >= 1:
             return 0.0
-        return max(SHORTEST, min(-self._credit / self._busy, self._live_until - now))
+        return max(0.0, min(self._next_at, self._live_until) - self._clock.steady())
