@@ -117,6 +117,7 @@ class Pipeline:
         age = self._clock.now() - message.received_at.timestamp()
         if age >= seconds:
             return None
+        self._trace("hold", {"reason": reason, "up_to_seconds": seconds})
         return Hold(reason, min(max(age, 1.0), seconds - age))
 
     def _encode(

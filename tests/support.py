@@ -38,6 +38,7 @@ class FakeClock:
         self._steady = 0.0
         self._worked = 0.0
         self._turned = asyncio.Condition()
+        self.waiting = 0  # how many calls of `wait` have not returned
 
     def now(self) -> float:
         return self._now
@@ -70,9 +71,11 @@ class FakeClock:
                 await self._turned.wait_for(lambda: until is not None and self._steady >= until)
 
         tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(turned())]
+        self.waiting += 1
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self.waiting -= 1
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

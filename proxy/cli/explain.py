@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
+from urllib.parse import urlsplit
 
 import apsw
 import click
@@ -20,38 +20,14 @@ from proxy.cli.common import (
     print_json,
     show_and_exit,
 )
-from proxy.clock import SystemClock
-from proxy.config import Config, Identities
-from proxy.database import open_for_reading
-from proxy.decode import UNREADABLE, parse_time
+from proxy.cli.explaining import Explanation, explain_message, explain_postback
+from proxy.config import Config, SourceConfig
 from proxy.errors import ConfigError, RequestRefused, StorageError
-from proxy.identities.known import KnownDevices
 from proxy.mapping.plugins import Plugins, load_plugins
-from proxy.pipeline import Pipeline
-from proxy.receive.intake import Batch, new_message_id, read_message, take_batch
-from proxy.receive.slices import at_once
-from proxy.states import Deliver, Fail, Filter
+from proxy.receive.intake import read_message
+from proxy.receive.postbacks import read_form, read_parameters
 
-
-class Stage(msgspec.Struct):
-    """What one stage, or one plugin in it, made of the message."""
-
-    stage: str
-    plugin: str
-    result: Any
-
-
-class Explanation(msgspec.Struct):
-    """The whole way of a message. `outcome` is deliver, filtered, rejected, or, where a plugin
-    broke, dead.
-    """
-
-    source: str
-    message_id: str
-    stages: list[Stage]
-    outcome: str
-    reason: str
-    requests: list[dict[str, Any]]
+_URL: Final = re.compile(r"(https?:/)?/", re.IGNORECASE)  # or its path, as logs have it
 
 
 @click.command()
@@ -59,11 +35,18 @@ class Explanation(msgspec.Struct):
 @click.option(
     "--source",
     "source_name",
-    help="The source it comes from; by default its writeKey's, else the first.",
+    help="The source it comes from; by default that of its writeKey or token, else the first.",
+)
+@click.option(
+    "--postback",
+    is_flag=True,
+    help="FILE is a postback of Kochava's: a URL, a query, a form, or JSON.",
 )
 @json_option
 @click.argument("file", type=click.File("rb"), default="-")
-def explain(config_path: Path, source_name: str | None, as_json: bool, file: IO[bytes]) -> None:
+def explain(
+    config_path: Path, source_name: str | None, postback: bool, as_json: bool, file: IO[bytes]
+) -> None:
     """Take one message from FILE (- for standard input) through every stage; nothing is sent.
 
     Exits with 1 if the message would be rejected or a plugin breaks on it.
@@ -73,14 +56,12 @@ def explain(config_path: Path, source_name: str | None, as_json: bool, file: IO[
         plugins = load_plugins(config, config_path.parent)
     except ConfigError as error:
         show_and_exit(error, config_path)
+    explain_one = _postback if postback else _message
     try:
-        raw, key = read_message(file.read())
+        result = explain_one(config, config_path.parent, plugins, source_name, file.read())
     except RequestRefused as error:
         name = getattr(file, "name", "<stdin>")  # a stand-in for it may have none
         raise click.UsageError(f"{name}: {error.message}") from None
-    name = _source(config, source_name, key)
-    try:
-        result = explain_message(config, config_path.parent, plugins, name, raw)
     except (StorageError, apsw.Error) as error:
         raise click.ClickException(f"{config.spool.path}: {error}") from None
     if as_json:
@@ -91,99 +72,58 @@ def explain(config_path: Path, source_name: str | None, as_json: bool, file: IO[
         raise SystemExit(BAD_ANSWER)
 
 
-def explain_message(
-    config: Config, base: Path, plugins: Plugins, source: str, raw: bytes
+def _message(
+    config: Config, base: Path, plugins: Plugins, name: str | None, text: bytes
 ) -> Explanation:
-    """One message through the same code as in delivery."""
-    stages: list[Stage] = []
-    received = _received_at(raw)
-    batch = Batch(batch=[msgspec.Raw(raw)])
-    # Only Segment's webhook may ask for a user to be forgotten.
-    deletions = any(each.name == source and each.webhook_token for each in config.sources)
-    intake = at_once(take_batch(batch, source, received, None, new_message_id, deletions=deletions))
-    if intake.rejected:
-        reason = next(iter(intake.rejected))
-        stages.append(Stage("receive", "", reason))
-        return Explanation(source, "", stages, "rejected", reason, [])
-    event = intake.events[0]
-    stages.append(Stage("receive", "", "accepted"))
-    clock = SystemClock()
-    pipeline = Pipeline(
-        plugins,
-        msgspec.structs.replace(config, identities=Identities(hold_seconds=0)),
-        KnownDevices(_reader(base / config.spool.path), None, clock),
-        clock,
-        trace=lambda stage, result: stages.append(Stage(stage, "", _plain(result))),
-    )
-    with plugins.listening(lambda hook, name, said: stages.append(Stage(hook, name, _plain(said)))):
-        decision = pipeline.prepare(event).decision
-    match decision:
-        case Deliver(planned):
-            requests = [
-                {
-                    "method": each.outgoing.method,
-                    "url": each.outgoing.url,
-                    "headers": each.outgoing.headers,
-                    "body": msgspec.json.decode(each.outgoing.body),
-                }
-                for each in planned
-            ]
-            return Explanation(source, event.message_id, stages, "deliver", "", requests)
-        case Filter(reason):
-            return Explanation(source, event.message_id, stages, "filtered", reason, [])
-        case Fail(reason, detail):
-            stages.append(Stage("failure", "", detail))
-            return Explanation(source, event.message_id, stages, "dead", reason, [])
-        case _:
-            raise AssertionError("the source was taken from the config")
+    raw, key = read_message(text)
+    own = [source for source in config.sources if key in source.write_keys]
+    source = _source(config.sources, name, own)
+    return explain_message(config, base, plugins, source.name, raw)
 
 
-def _source(config: Config, name: str | None, key: object) -> str:
-    names = [source.name for source in config.sources]
-    if name is None:
-        return next((each.name for each in config.sources if key in each.write_keys), names[0])
-    if name not in names:
-        raise click.BadParameter(f"no source {name!r}; there are: {', '.join(names)}")
-    return name
+def _postback(
+    config: Config, base: Path, plugins: Plugins, name: str | None, text: bytes
+) -> Explanation:
+    token, given = read_postback(text)
+    taking = [source for source in config.sources if source.postback_token]
+    if not taking:
+        raise click.UsageError("no source takes postbacks: set its postback_token")
+    own = [source for source in taking if source.postback_token == token]
+    source = _source(config.sources, name, [*own, *taking])
+    if source not in taking:
+        what = f"{source.name!r} takes no postbacks: set its postback_token"
+        raise click.BadParameter(what, param_hint="--source")
+    return explain_postback(config, base, plugins, source.name, given)
 
 
-def _received_at(raw: bytes) -> float:
-    """When it would have been received. Read offline, a message is not late: it came when it was
-    received before, or else when it was sent.
+def read_postback(text: bytes) -> tuple[str, dict[str, str]]:
+    """The token, if there is a URL that has it, and the parameters, in whichever form they are.
+
+    Raises:
+        RequestRefused: they are in none.
+
     """
+    line = text.decode("utf-8", "replace").strip()
+    if not _URL.match(line):
+        return "", read_parameters(line.removeprefix("?").encode())
     try:
-        fields = msgspec.json.decode(raw, type=dict[str, Any])
-    except UNREADABLE:
-        return time.time()  # the door will refuse it
-    moments: list[datetime | None] = [
-        parse_time(fields.get(key)) for key in ("receivedAt", "sentAt")
-    ]
-    return next((moment.timestamp() for moment in moments if moment), time.time())
+        url = urlsplit(line)
+    except ValueError as error:
+        raise RequestRefused(400, "bad_request", f"this is not a URL: {error}") from None
+    return url.path.rpartition("/")[2], read_form(url.query)
 
 
-def _reader(path: Path) -> Any:
-    """Looks up devices in the spool's file, if there is one."""
-    if not path.exists():
-        return lambda *_: []
-    connection = open_for_reading(path)
-    return lambda statement, values: list(connection.execute(statement, tuple(values)))
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can show it: structs as objects, bytes as text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, Exception):
-        return f"{type(value).__name__}: {value}"
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # lone surrogates are no text
-    if isinstance(value, msgspec.Struct):
-        return {key: _plain(each) for key, each in msgspec.structs.asdict(value).items()}
-    return value
+def _source(
+    sources: Sequence[SourceConfig], name: str | None, own: Sequence[SourceConfig]
+) -> SourceConfig:
+    """The one of that name, else the first of `own`, else the first."""
+    if name is None:
+        return (*own, *sources)[0]
+    for source in sources:
+        if source.name == name:
+            return source
+    names = ", ".join(source.name for source in sources)
+    raise click.BadParameter(f"no source {name!r}; there are: {names}")
 
 
 def _show(result: Explanation) -> None:
@@ -191,6 +131,8 @@ def _show(result: Explanation) -> None:
         who = f" {stage.plugin}" if stage.plugin else ""
         click.echo(f"{stage.stage}{who}: {_line(stage.result)}")
     click.echo(f"=> {result.outcome}" + (f" ({result.reason})" if result.reason else ""))
+    if result.outcome == "held":
+        click.echo("   at the end of the wait, if no more is known by then:")
     for request in result.requests:
         click.echo(f"{request['method']} {request['url']}")
         for name, value in request["headers"].items():

@@ -74,12 +74,8 @@ async def _run(config: Config, base: Path, with_sandbox: bool, examples: Message
         scheme = "https" if config.server.tls_certificate else "http"
         url = f"{scheme}://{_reachable(config.server.host)}:{app.port}"
         if sandbox is not None:
-            postbacks = {
-                app_id: f"{url}/postbacks/kochava/{source.postback_token}"
-                for source in config.sources
-                for app_id in source.app_ids
-            }
-            sandbox.fire_at(postbacks.get)
+            homes = _homes(config, url)
+            sandbox.fire_at(lambda app_id: homes.get(app_id, ()))
         if examples:  # beside serving, so that a signal ends the process at once
             key = config.sources[0].write_keys[0]
             sending = asyncio.create_task(send_examples(examples, url, key, narrator))
@@ -109,6 +105,18 @@ def _credentials(config: Config) -> dict[str, tuple[str, str]]:
             for app_id in source.app_ids:
                 found[app_id] = (source.kochava_api_key, source.kochava_secret)
     return found
+
+
+def _homes(config: Config, url: str) -> dict[str, list[str]]:
+    """Where postbacks of each app id go: home to every source that has it, as Kochava, which knows
+    apps and no sources, would call every URL that was set up for the app.
+    """
+    homes: dict[str, list[str]] = {}
+    for source in config.sources:
+        for app_id in dict.fromkeys(source.app_ids):
+            home = f"{url}/postbacks/kochava/{source.postback_token}"
+            homes.setdefault(app_id, []).append(home)
+    return homes
 
 
 def _coming_home(config: Config) -> Config:

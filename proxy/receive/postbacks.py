@@ -11,6 +11,7 @@ What can be kept is therefore never told to wait (docs/decisions/0033-postbacks.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -59,22 +60,31 @@ class PostbackApi:
         door = self._door
         body = await door.body(request, MAX_MESSAGE)
         given = {**read_form(request.rel_url.raw_query_string), **read_parameters(body)}
-        event = self._event(source, given, door.clock.now())
+        event = take_postback(source, given, self._names, door.clock.now())
         await door.keep_always(source, Intake((event,), {}))
         return success()
 
-    def _event(self, source: str, given: dict[str, str], now: float) -> Event:
-        """What was given as it came: our names for it are read anew each time."""
-        raw = msgspec.json.encode(given)
-        if len(raw) > MAX_MESSAGE:
-            raise RequestRefused(400, "payload_too_large", f"more than {MAX_MESSAGE} bytes")
-        fields = read_fields(raw, self._names)
-        if not fields:
-            what = "no parameter says anything: each is empty, or a {macro} that was not filled in"
-            raise RequestRefused(400, "bad_request", what)
-        message_id = postback_id(source, fields)
-        placed = msgspec.structs.asdict(place_postback(source, message_id))
-        return Event(source, message_id, Postback.type, now, b"{}", raw, **placed)
+
+def take_postback(
+    source: str, given: Mapping[str, str], names: Mapping[str, str], now: float
+) -> Event:
+    """What was given as it came: our names for it are read anew each time. `names` is what
+    `spellings` answers.
+
+    Raises:
+        RequestRefused: 400, it says nothing, or too much.
+
+    """
+    raw = msgspec.json.encode(given)
+    if len(raw) > MAX_MESSAGE:
+        raise RequestRefused(400, "payload_too_large", f"more than {MAX_MESSAGE} bytes")
+    fields = read_fields(raw, names)
+    if not fields:
+        what = "no parameter says anything: each is empty, or a {macro} that was not filled in"
+        raise RequestRefused(400, "bad_request", what)
+    message_id = postback_id(source, fields)
+    placed = msgspec.structs.asdict(place_postback(source, message_id))
+    return Event(source, message_id, Postback.type, now, b"{}", raw, **placed)
 
 
 def read_parameters(body: bytes) -> dict[str, str]:

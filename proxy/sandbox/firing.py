@@ -3,81 +3,114 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import aiohttp
+import structlog
+from yarl import URL
+
+from proxy.clock import Clock
+from proxy.occasionally import Occasionally
+from proxy.sandbox.template import Call, Method, make_call, values_for
 
 DELAY_SECONDS: Final = 1.0  # as an attribution takes its time
+RETRY_SECONDS: Final = 1.0  # Kochava's own is not published
 TRIES: Final = 10  # the most that Kochava's settings offer ("Create a Kochava Certified Postback")
 MAX_AT_ONCE: Final = 20
+MAX_WAITING: Final = 10_000  # some kilobytes each
 
-#: What installs are attributed to, one of these for each device; the last one is organic.
-ATTRIBUTIONS: Final[tuple[dict[str, str], ...]] = (
-    {"network_name": "Acme Ads", "campaign": "Spring", "creative": "red-1"},
-    {"network_name": "Search & Co", "campaign": "Brand", "content": "acme app"},
-    {"attribution": "false"},
-)
+#: Answers the URLs for the postbacks of an app id, macros and all; none: it has none.
+UrlsOf = Callable[[str], Sequence[str]]
 
-#: Answers the URL for the postbacks of an app id, without a query; None: it has none.
-UrlOf = Callable[[str], str | None]
+_log = structlog.get_logger(room="sandbox")
 
 
 class Firing:
-    """Calls the URL of an app for each of its installs, by GET, until it is answered with 2xx."""
+    """Calls the URLs of an app for each of its installs until they are answered with 2xx. Installs
+    that come before the URLs are known wait for them.
+    """
 
-    def __init__(self, url_of: UrlOf, delay_seconds: float = DELAY_SECONDS) -> None:
-        """Made inside a running event loop."""
-        self._url_of = url_of
-        self._delay = delay_seconds
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+    def __init__(self, clock: Clock, max_waiting: int = MAX_WAITING) -> None:
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._urls_of: UrlsOf | None = None
+        self._early: list[tuple[str, dict[str, str]]] = []
+        self._too_early = 0
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._never = asyncio.Event()
         self._at_once = asyncio.Semaphore(MAX_AT_ONCE)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._often = Occasionally()
 
-    def installed(self, body: dict[str, Any]) -> None:
+    @property
+    def waiting(self) -> int:
+        """How many postbacks are under way."""
+        return len(self._waiting)
+
+    def begin(self, urls_of: UrlsOf, method: Method, delay_seconds: float) -> None:
+        """The URLs are known; inside a running event loop, once."""
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        self._urls_of = urls_of
+        self._method = method
+        self._delay = delay_seconds
+        if self._too_early:
+            _log.warning("postback_dropped", times=self._too_early)
+        for app_id, values in self._early:
+            self._plan(app_id, values, urls_of(app_id))
+        self._early.clear()
+
+    def installed(self, body: Mapping[str, Any]) -> None:
         """Hears of an install that was accepted."""
-        if url := self._url_of(str(body.get("kochava_app_id"))):
-            task = asyncio.create_task(self._fire(url, postback_for(body)))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+        app_id, values = str(body.get("kochava_app_id")), values_for(body)
+        if self._urls_of is not None:
+            self._plan(app_id, values, self._urls_of(app_id))
+        elif len(self._early) < self._max_waiting:
+            self._early.append((app_id, values))
+        else:
+            self._too_early += 1
 
     async def stop(self) -> None:
         """Gives up what is under way."""
-        for task in self._under_way:
+        for task in self._waiting:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
-        await self._session.close()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+        if self._urls_of is not None:
+            await self._session.close()
 
-    async def _fire(self, url: str, parameters: dict[str, str]) -> None:
+    def _plan(self, app_id: str, values: Mapping[str, str], urls: Sequence[str]) -> None:
+        for url in urls:
+            if self.waiting >= self._max_waiting:
+                self._drop()
+                continue
+            task = asyncio.create_task(self._fire(app_id, make_call(url, self._method, values)))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    def _drop(self) -> None:
+        if times := self._often.count(self._clock.now(), "dropped"):
+            _log.warning("postback_dropped", times=times)
+
+    async def _fire(self, app_id: str, call: Call) -> None:
+        wait, why = self._delay, ""
         for _ in range(TRIES):
-            await asyncio.sleep(self._delay)
+            await self._clock.wait(self._never, wait)
             async with self._at_once:
-                try:
-                    # The certificate, if there is one, is made out to a public name.
-                    async with self._session.get(url, params=parameters, ssl=False) as answer:
-                        if answer.ok:
-                            return
-                except (aiohttp.ClientError, TimeoutError):
-                    continue
+                why = await self._try(call)
+            if not why:
+                return
+            wait = RETRY_SECONDS
+        # Without the URL: it holds the token, and the ids of a device.
+        _log.warning("postback_given_up", app=app_id, tries=TRIES, reason=why)
 
-
-def postback_for(body: dict[str, Any]) -> dict[str, str]:
-    """The parameters of the postback for an install: the same for the same device, a macro that
-    nothing is known for left as it is.
-    """
-    device_id = str(body.get("kochava_device_id"))
-    data = body.get("data")
-    data = data if isinstance(data, dict) else {}
-    ids = data.get("device_ids")
-    ids = ids if isinstance(ids, dict) else {}
-    number = hashlib.blake2b(device_id.encode(errors="replace"), digest_size=2).digest()
-    said = {
-        "event_name": "_install",
-        "kochava_device_id": device_id,
-        **{key: str(ids.get(key) or f"{{{key}}}") for key in ("idfa", "adid")},
-        **ATTRIBUTIONS[int.from_bytes(number) % len(ATTRIBUTIONS)],
-    }
-    if data.get("usertime"):
-        said["event_time"] = str(data["usertime"])
-    return said
+    async def _try(self, call: Call) -> str:
+        """Why it has to be sent again; "" if it need not."""
+        form = call.fields if call.method == "post-form" else None
+        json = call.fields if call.method == "post-json" else None
+        try:
+            # The certificate, if there is one, is made out to a public name.
+            async with self._session.request(
+                call.method.partition("-")[0], URL(call.url), data=form, json=json, ssl=False
+            ) as answer:
+                return "" if answer.ok else f"status_{answer.status}"
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return type(error).__name__

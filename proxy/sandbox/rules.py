@@ -22,6 +22,15 @@ RESERVED: Final = (
     "network", "source", "fb_campaign", "campaign", "site", "creative", "attribution_type",
     "integration_type", "integration_version", "cracked", "jailbroken",
 )  # fmt: skip
+#: What a call to Segment must have besides a message id, and one of its user or visitor.
+NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "track": ("event",),
+    "identify": (),
+    "page": (),
+    "screen": (),
+    "group": ("groupId",),
+    "alias": ("userId", "previousId"),
+}
 
 _SECONDS = re.compile(r"[0-9]{1,12}")  # 13 digits are milliseconds
 
@@ -117,15 +126,30 @@ def link_problems(body: Any) -> list[str]:
     return problems
 
 
-def call_problems(body: Any, headers: Mapping[str, str]) -> list[str]:
-    """What is wrong with a `track` call to Segment (HTTP Tracking API)."""
-    if not isinstance(body, dict):
-        return ["the body is not a JSON object"]
-    problems = [f"{key} is missing" for key in ("event", "messageId") if not _filled(body.get(key))]
-    if not _filled(body.get("userId")) and not _filled(body.get("anonymousId")):
+def call_problems(call: str, body: Any, headers: Mapping[str, str]) -> list[str]:
+    """What is wrong with a call to Segment (HTTP Tracking API), or with those of a batch."""
+    problems = [] if headers.get("Authorization", "").startswith("Basic ") else ["no write key"]
+    if call not in ("batch", "import"):
+        return problems + _message_problems(call, body)
+    messages = body.get("batch") if isinstance(body, dict) else None
+    if not isinstance(messages, list) or not messages:
+        return [*problems, "batch must be a list of calls"]
+    for each in messages:
+        type_ = each.get("type") if isinstance(each, dict) else None
+        problems += _message_problems(str(type_), each)
+    return problems
+
+
+def _message_problems(type_: str, message: Any) -> list[str]:
+    """By what Segment's spec of each call asks for."""
+    if type_ not in NEEDED:
+        return [f"there is no call {type_!r}"]
+    if not isinstance(message, dict):
+        return ["the call is not a JSON object"]
+    needed = ("messageId", *NEEDED[type_])
+    problems = [f"{key} is missing" for key in needed if not _filled(message.get(key))]
+    if not _filled(message.get("userId")) and not _filled(message.get("anonymousId")):
         problems.append("userId or anonymousId is missing")
-    if not headers.get("Authorization", "").startswith("Basic "):
-        problems.append("the write key is missing")
     return problems
 
 

@@ -7,7 +7,6 @@ fails or dawdles on request.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +15,8 @@ import msgspec
 import orjson
 from aiohttp import web
 
-from proxy.clock import Chance, system_chance
-from proxy.sandbox.firing import DELAY_SECONDS, Firing, UrlOf
+from proxy.clock import Chance, Clock, SystemClock, system_chance
+from proxy.sandbox.firing import DELAY_SECONDS, Firing, UrlsOf
 from proxy.sandbox.rules import (
     MAX_BODY,
     call_problems,
@@ -25,6 +24,7 @@ from proxy.sandbox.rules import (
     signature_problems,
     track_problems,
 )
+from proxy.sandbox.template import Method
 
 TRACK_PATH = "/track/json"
 LINK_PATH = "/v1/cpi/identityLink.php"
@@ -49,6 +49,7 @@ class Sandbox:
         faults: Faults | None = None,
         credentials: Mapping[str, tuple[str, str]] | None = None,
         chance: Chance | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """`credentials` are API key and secret by app id; those apps must sign."""
         self._host = host
@@ -58,7 +59,9 @@ class Sandbox:
         self._faults = faults or Faults()
         self._credentials = credentials or {}
         self._chance = chance or system_chance()
-        self._firing: Firing | None = None
+        self._clock = clock or SystemClock()
+        self._firing = Firing(self._clock)
+        self._stopping = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -83,14 +86,18 @@ class Sandbox:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 
-    def fire_at(self, url_of: UrlOf, delay_seconds: float = DELAY_SECONDS) -> None:
-        """From now on every install brings a postback to the URL of its app; to be called once."""
-        self._firing = Firing(url_of, delay_seconds)
+    def fire_at(
+        self, urls_of: UrlsOf, method: Method = "get", delay_seconds: float = DELAY_SECONDS
+    ) -> None:
+        """Every install brings a postback to each URL of its app, those that came before this was
+        called as well; to be called once.
+        """
+        self._firing.begin(urls_of, method, delay_seconds)
 
     async def stop(self) -> None:
         """Stops listening and closes the record."""
-        if self._firing is not None:
-            await self._firing.stop()
+        self._stopping.set()
+        await self._firing.stop()
         await self._runner.cleanup()
         if self._file is not None:
             self._file.close()
@@ -106,7 +113,7 @@ class Sandbox:
 
     async def _segment(self, request: web.Request) -> web.Response:
         raw, body = await _read(request)
-        problems = call_problems(body, request.headers)
+        problems = call_problems(request.match_info["call"], body, request.headers)
         answer: dict[str, Any] = {"success": not problems}
         return self._write_down(request, raw, body, 400 if problems else 200, answer)
 
@@ -115,13 +122,13 @@ class Sandbox:
     ) -> web.Response:
         faults = self._faults
         if faults.latency_seconds:
-            await asyncio.sleep(faults.latency_seconds)
+            await self._clock.wait(self._stopping, faults.latency_seconds)
         if faults.rate and self._chance.random() < faults.rate:
             return self._write_down(request, raw, body, faults.status, {"error": "on request"})
         app_id = body.get("kochava_app_id") if isinstance(body, dict) else None
         credentials = self._credentials.get(app_id) if isinstance(app_id, str) else None
         problems = problems + signature_problems(raw, request.headers, credentials)
-        if self._firing and not problems and body.get("action") == "install":
+        if not problems and body.get("action") == "install":
             self._firing.installed(body)
         # Kochava's words for a failure are not published; that it answers 200 with another
         # `success` than 1 is known from its customers.
@@ -133,7 +140,7 @@ class Sandbox:
     ) -> web.Response:
         if self._file is not None:
             line = {
-                "at": time.time(),
+                "at": self._clock.now(),
                 "method": request.method,
                 "path": request.path,
                 "headers": {str(name): _utf8(value) for name, value in request.headers.items()},

@@ -51,7 +51,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     app = App(config, tmp_path, load_plugins(config, tmp_path, narrator.plugin()), sandbox=True)
     await app.start()
     home = f"http://127.0.0.1:{app.port}/postbacks/kochava/t"
-    sandbox.fire_at(lambda _: home, delay_seconds=0)
+    sandbox.fire_at(lambda _: (home,), delay_seconds=0)
     yield Running(app, narrator, tmp_path)
     app.request_stop()
     await app.serve()

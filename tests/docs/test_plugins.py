@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from proxy import Filtered, Identity, Postback
-from proxy.cli.explain import Explanation, explain_message
+from proxy.cli.explaining import Explanation, explain_message
 from proxy.config import Config
 from proxy.errors import ConfigError
 from proxy.mapping.observers import PluginObservers

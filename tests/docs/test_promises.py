@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from structlog.testing import capture_logs
 
 from proxy.app import App
-from proxy.cli.explain import explain_message
+from proxy.cli.explaining import explain_message
 from proxy.cli.main import main
 from proxy.errors import ConfigError
 from proxy.mapping.plugins import load_plugins

@@ -5,11 +5,21 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import trustme
 
-from tests.end_to_end.processes import Sink, running, serving, until, write_config
+from tests.end_to_end.processes import (
+    Sink,
+    command,
+    running,
+    serving,
+    until,
+    until_async,
+    write_config,
+)
 from tests.receive.test_listener import certify
-from tests.support import SOURCE
+from tests.support import IOS_DEVICE, SOURCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -76,3 +86,27 @@ async def test_a_signal_ends_it_even_while_examples_wait_for_an_answer(tmp_path:
         began = time.monotonic()
         assert await proxy.end() == 0
         assert time.monotonic() - began < 6
+
+
+async def test_of_sources_that_share_an_app_each_hears_of_its_installs(tmp_path: Path) -> None:
+    """Kochava knows apps alone; a source that does not know the device waits for it."""
+    ids = ("one", "two")
+    sources = [{"name": each, "write_key": each, "kochava_app_id": "koacme"} for each in ids]
+    config = write_config(tmp_path, "http://127.0.0.1:9", sources=sources)
+    install = {
+        "writeKey": "one",
+        "userId": "u-1",
+        "event": "Application Installed",
+        "context": {"device": IOS_DEVICE},
+    }
+
+    async def taken() -> bool:
+        _, output = await command("stats", "-c", config, "--json")
+        counts = msgspec.json.decode(output)["sources"]
+        held = {name: (counts[name]["received"], counts[name]["pending"]) for name in ids}
+        return held == {"one": (2, 0), "two": (1, 1)}
+
+    async with running(config, "--sandbox") as proxy, aiohttp.ClientSession() as session:
+        async with session.post(f"{proxy.url}/v1/track", json=install) as answer:
+            assert answer.status == 200
+        await until_async(taken)
