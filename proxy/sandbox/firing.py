@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
-from yarl import URL
 
 from proxy.clock import Clock
 from proxy.occasionally import Occasionally
@@ -109,7 +108,7 @@ class Firing:
         try:
             # The certificate, if there is one, is made out to a public name.
             async with self._session.request(
-                call.method.partition("-")[0], URL(call.url), data=form, json=json, ssl=False
+                call.method.partition("-")[0], call.url, data=form, json=json, ssl=False
             ) as answer:
                 return "" if answer.ok else f"status_{answer.status}"
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
