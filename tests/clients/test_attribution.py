@@ -33,7 +33,7 @@ INSTALLS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         "u-android",
         ANDROID,
         {"adid": ANDROID["advertisingId"]},
-        {"advertisingId": ANDROID["advertisingId"]},
+        {"advertisingId": ANDROID["advertisingId"], "type": "android"},  # only Android has such
     ),
 ]
 
