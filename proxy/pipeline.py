@@ -17,7 +17,7 @@ from proxy.errors import Refused
 from proxy.event import Event
 from proxy.identities.known import KnownDevices
 from proxy.kochava import KochavaRequest, Request
-from proxy.mapping.dispatch import NO_DEVICE, Dispatcher, Requests
+from proxy.mapping.dispatch import NO_DEVICE, UNMAPPED, Dispatcher, Requests
 from proxy.mapping.plugins import Plugins
 from proxy.postback import decode_postback, ids_of, spellings
 from proxy.segment import Delete, Identity, Message, Postback, Source
@@ -97,10 +97,12 @@ class Pipeline:
         identity = self._known.owner_of(source.name, ids)
         self._trace("join", identity)
         mapped = self._dispatcher.map_postback(postback, source, identity)
-        if isinstance(mapped, Filter | Fail):
+        if isinstance(mapped, Fail) or mapped == UNMAPPED:
             return mapped
-        held = ids and self._hold(postback, *self._patience(identity))
-        return held or self._encode((mapped,), source)
+        # A plugin that leaves out what is nobody's is asked again once somebody may be known.
+        if held := ids and self._hold(postback, *self._patience(identity)):
+            return held
+        return mapped if isinstance(mapped, Filter) else self._encode((mapped,), source)
 
     def _patience(self, identity: Identity | None) -> tuple[str, float]:
         """What a postback still waits for, and for how many seconds from its arrival."""

@@ -32,6 +32,15 @@ AUDIENCE = {
     "traits": {"vip": True},
     "context": {"personas": {"computation_key": "vip"}},
 }
+SOMEBODY = """
+from proxy import Filtered, SegmentTrack, hookimpl
+
+@hookimpl
+def map_postback(postback, identity):
+    if identity is None:
+        raise Filtered("of_nobody")
+    return SegmentTrack(event="Known", message_id=postback.message_id, user_id=identity.user_id)
+"""
 USER = Identity(user_id="u-1", anonymous_id="a-1")
 
 
@@ -47,11 +56,13 @@ class Owners(KnownDevices):
 
 
 class Bench:
-    def __init__(self, source: dict[str, Any] | None = None, **tables: Any) -> None:
+    def __init__(
+        self, source: dict[str, Any] | None = None, *, base: Path = Path(), **tables: Any
+    ) -> None:
         config = make_config({**KEYS, **(source or {})}, **tables)
         self.owners = Owners()
         self.clock = FakeClock()
-        plugins = load_plugins(config, Path())
+        plugins = load_plugins(config, base)
         self.pipeline = Pipeline(plugins, config, self.owners, self.clock)
 
     def decide(self, fields: dict[str, str] | bytes | None = None) -> Decision:
@@ -104,6 +115,20 @@ async def test_one_whose_user_nobody_knows_waits_less_and_goes_with_the_anonymou
     body = bench.body()
     assert body["anonymousId"] == "a-1"
     assert "userId" not in body
+
+
+async def test_a_plugin_that_wants_somebody_is_asked_again_once_one_may_be_known(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "plugins.d").mkdir()
+    (tmp_path / "plugins.d" / "somebody.py").write_text(SOMEBODY)
+    bench = Bench(base=tmp_path, postbacks={"hold_seconds": 10, "user_hold_seconds": 3})
+    assert bench.decide() == Hold("device_not_seen_yet", 1.0)
+    bench.owners.of["d-1"] = USER
+    assert bench.body()["userId"] == "u-1"
+    del bench.owners.of["d-1"]
+    await bench.clock.advance(10)
+    assert bench.decide() == Filter("of_nobody")
 
 
 def test_the_device_is_found_by_any_of_its_ids() -> None:

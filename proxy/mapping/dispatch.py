@@ -31,6 +31,8 @@ _REQUESTS: Final = (KochavaRequest, IdentityLink)
 
 #: Of a link that names no device, for a user of whom none is known (yet).
 NO_DEVICE: Final = Filter("no_device_id")
+#: Of what no plugin answers.
+UNMAPPED: Final = Filter("unmapped")
 
 
 class Requests(msgspec.Struct, frozen=True):
@@ -76,7 +78,7 @@ class Dispatcher:
         except PLUGIN_FAULTS as error:
             return self._fail(error)
         if answer is None:
-            return Filter("unmapped")
+            return UNMAPPED
         requests = answer if isinstance(answer, (list, tuple)) else (answer,)
         if not all(isinstance(request, _REQUESTS) for request in requests):
             wanted = "a KochavaRequest, an IdentityLink, a list of these, or None"
@@ -97,7 +99,7 @@ class Dispatcher:
         except PLUGIN_FAULTS as error:
             return self._fail(error)
         if answer is None:
-            return Filter("unmapped")
+            return UNMAPPED
         if not isinstance(answer, SegmentTrack):
             return self._wrong_answer("map_postback", answer, "a SegmentTrack or None", given)
         return answer

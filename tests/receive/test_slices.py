@@ -84,7 +84,7 @@ def test_the_heaviest_bodies_fall_into_many_slices(item: bytes) -> None:
 
 
 def test_a_usual_batch_is_one_slice() -> None:
-    body = batch_of(SMALL, 32_000)
+    body = b'{"batch":[' + b",".join([json.dumps(track(pad="x" * 800)).encode()] * 20) + b"]}"
     batch = at_once(read_batch(body))
     assert slices(read_batch(body)) == 1
     assert slices(take_batch(batch, "acme", NOW, None, lambda: "made")) == 1
