@@ -39,7 +39,9 @@ from proxy import Filtered, SegmentTrack, hookimpl
 def map_postback(postback, identity):
     if identity is None:
         raise Filtered("of_nobody")
-    return SegmentTrack(event="Known", message_id=postback.message_id, user_id=identity.user_id)
+    return SegmentTrack(
+        event="Known", message_id=postback.message_id, user_id=identity.user_id, properties={}
+    )
 """
 USER = Identity(user_id="u-1", anonymous_id="a-1")
 
