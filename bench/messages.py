@@ -1,4 +1,7 @@
-"""Messages as SDKs on phones send them, about a kilobyte each, no two from one device.
+"""Messages as SDKs on phones send them, about a kilobyte each, ten from each device.
+
+A device is heard of once in about a hundred messages, until its ten are sent: often enough that
+some wait for the one before, and new devices are a tenth of those heard of.
 
 A message is its template with a number filled in wherever something must differ: ready in well
 under a microsecond, so that whoever sends them is not what is measured.
@@ -18,7 +21,11 @@ WRITE_KEY: Final = "wk_acme"
 GZIP_LEVEL: Final = 6  # as zlib's default, which SDKs leave alone
 AUDIENCE: Final = "order_completed_last_30days"
 
+DEVICES: Final = 96  # that send by turns; each always has the same templates
+EVENTS: Final = 10  # of each device
+
 _N: Final = "@N@"  # the number of the message, 12 digits
+_D: Final = "@D@"  # that of its device, and of whose it is
 _NOW: Final = datetime.now(UTC)
 
 
@@ -42,8 +49,8 @@ def _context(device: dict[str, Any], library: str, os: dict[str, str], agent: st
 
 _IOS: Final = _context(
     {
-        "id": f"6D1E8F6A-0A57-4C39-9D53-{_N}",
-        "advertisingId": f"5B2C1F0E-8D1A-4B77-9F60-{_N}",
+        "id": f"6D1E8F6A-0A57-4C39-9D53-{_D}",
+        "advertisingId": f"5B2C1F0E-8D1A-4B77-9F60-{_D}",
         "trackingStatus": "authorized",
         "manufacturer": "Apple",
         "model": "iPhone16,2",
@@ -55,8 +62,8 @@ _IOS: Final = _context(
 )
 _ANDROID: Final = _context(
     {
-        "id": f"9774{_N}",
-        "advertisingId": f"0d9c2b7a-1111-4222-8333-{_N}",
+        "id": f"9774{_D}",
+        "advertisingId": f"0d9c2b7a-1111-4222-8333-{_D}",
         "manufacturer": "Google",
         "model": "Pixel 8",
         "type": "android",
@@ -72,8 +79,8 @@ def _message(type_: str, context: Any, **rest: Any) -> bytes:
         {
             "type": type_,
             "messageId": f"3f9a5c1e-7b20-4d8e-a1f4-{_N}",
-            "anonymousId": f"5c8f6a2e-3b1d-4c7e-9a52-{_N}",
-            "userId": f"u-{_N}",
+            "anonymousId": f"5c8f6a2e-3b1d-4c7e-9a52-{_D}",
+            "userId": f"u-{_D}",
             "timestamp": _time(-1),
             "context": context,
             "integrations": {},
@@ -102,7 +109,7 @@ _MEMBER: Final = msgspec.json.encode(
     {
         "type": "identify",
         "messageId": f"personas_2f4c-{_N}",
-        "userId": "u-@U@",
+        "userId": f"u-{_D}",
         "timestamp": _time(-1),
         "traits": {AUDIENCE: True},
         "context": {
@@ -120,27 +127,36 @@ _MEMBER: Final = msgspec.json.encode(
 )
 
 
-def _split(*templates: bytes) -> tuple[list[bytes], ...]:
-    return tuple(template.split(_N.encode()) for template in templates)
+def _ready(*templates: bytes) -> tuple[bytes, ...]:
+    return tuple(
+        each.replace(_N.encode(), b"%(n)012d").replace(_D.encode(), b"%(d)012d")
+        for each in templates
+    )
 
 
-#: Templates in turn, by the kind of load. "mapped" is what mappings differ by.
+#: Templates in turn, by the kind of load. "mapped" is what mappings differ by, "newcomers" are
+#: tracks of as many devices, "members" are of those in turn.
 _KINDS: Final = {
-    "tracks": _split(*_TRACKS),
-    "mapped": _split(*_TRACKS, _IDENTIFY, _INSTALL),
+    "tracks": _ready(*_TRACKS),
+    "mapped": _ready(*_TRACKS, _IDENTIFY, _INSTALL),
+    "newcomers": _ready(*_TRACKS),
+    "members": _ready(_MEMBER),
 }
-_MEMBER_PARTS: Final = _MEMBER.split(_N.encode())
 
 
 def message(kind: str, number: int, users: int = 1) -> bytes:
-    """The message of a number. "members" are of `users` users in turn, those whose tracks had the
+    """The message of a number. "members" are `users` users, those of the newcomers that had the
     numbers below that.
     """
-    if kind == "members":
-        whole = (b"%012d" % number).join(_MEMBER_PARTS)
-        return whole.replace(b"@U@", b"%012d" % (number % users))
+    match kind:
+        case "members":
+            device = number % users
+        case "newcomers":
+            device = number
+        case _:
+            device = number // (DEVICES * EVENTS) * DEVICES + number % DEVICES
     templates = _KINDS[kind]
-    return (b"%012d" % number).join(templates[number % len(templates)])
+    return templates[number % len(templates)] % {b"n": number, b"d": device}
 
 
 def bodies(

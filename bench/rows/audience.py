@@ -44,7 +44,7 @@ async def measure(stage: Stage) -> Mapping[str, float]:
     rate = min(LIVE_RATE, capacity * LIVE_PART)
     async with stage.proxy() as proxy:
         await stage.behave()
-        await stage.deliver(proxy, users, first=0)
+        await stage.deliver(proxy, users, first=0, kind="newcomers")
         await stage.behave(arrivals=True)
         quiet = await latencies(stage, proxy, rate, sizes.latency_seconds)
         live = asyncio.create_task(latencies(stage, proxy, rate, LIVE_SECONDS))

@@ -102,11 +102,13 @@ async def test_it_ends_where_nobody_answers() -> None:
     assert sent.broken == 2
 
 
-@pytest.mark.parametrize("kind", ["tracks", "mapped"])
-def test_every_message_is_taken_and_leads_to_a_request(kind: str) -> None:
-    stored = events(kind, 60)
-    assert len({event.message_id for event in stored}) == 60
-    assert len({event.device for event in stored}) == 60
+@pytest.mark.parametrize(
+    ("kind", "devices"), [("tracks", 288), ("mapped", 288), ("newcomers", 2_500)]
+)
+def test_every_message_is_taken_and_leads_to_a_request(kind: str, devices: int) -> None:
+    stored = events(kind, 2_500)
+    assert len({event.message_id for event in stored}) == 2_500
+    assert len({event.device for event in stored}) == devices
     assert not any(event.computed for event in stored)
     prepare = pipeline().prepare
     assert all(isinstance(prepare(event).decision, Deliver) for event in stored)
@@ -117,15 +119,15 @@ def test_messages_are_about_a_kilobyte() -> None:
     assert 900 < sum(sizes) / len(sizes) < 1_300
 
 
-def test_members_of_an_audience_are_the_users_that_tracks_have_taught() -> None:
+def test_members_of_an_audience_are_the_users_that_newcomers_have_taught() -> None:
     decode = msgspec.json.Decoder(Wire).decode
-    taught = {decode(message("tracks", each)).user_id for each in range(3)}
+    taught = {decode(message("newcomers", each)).user_id for each in range(3)}
     (body,) = bodies("members", 1_000, 9, 100, users=3)
     members = [decode(msgspec.json.encode(each)) for each in msgspec.json.decode(body)["batch"]]
     assert {member.user_id for member in members} == taught
     assert len({member.message_id for member in members}) == 9
     prepare = pipeline().prepare
-    for event in events("tracks", 3):
+    for event in events("newcomers", 3):
         prepare(event)
     links = [prepare(event).decision for event in events("members", 1)]
     assert all(isinstance(each, Deliver) for each in links)
