@@ -44,7 +44,7 @@ Item = TypeVar("Item")
 #: Events, results and the like from which on a transaction takes no more, so that the first of them
 #: need not wait long.
 MAX_SIZE: Final = 100
-LINGER_SECONDS: Final = 0.005  # for which what is patient waits for company
+LINGER_SECONDS: Final = 0.02  # for which what is patient waits for company
 MAX_QUICK: Final = 200  # done in the loop, so that nothing else there has to wait for long
 RETRY_SECONDS: Final = 1.0  # between tries to record results on a full disk
 
@@ -180,7 +180,6 @@ class Database:
         self._begin_soon()
 
     def _begin_soon(self) -> None:
-        """Together with all else that this turn of the loop has to write."""
         if self._under_way or not (self._queue or self._committer.held):
             return
         lingers = not self._urgent and len(self._queue) < MAX_SIZE

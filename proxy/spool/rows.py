@@ -23,6 +23,11 @@ COLUMNS: Final = (
     " p.attempts, p.first_attempt_at, p.done, p.refusal"
 )
 
+#: The newest event; whether any is parked, and whether any is bulk.
+OVERVIEW: Final = """
+SELECT coalesce((SELECT max(id) FROM events), 0), EXISTS (SELECT 1 FROM parked),
+    EXISTS (SELECT 1 FROM events WHERE bulk)
+"""
 FRESH: Final = f"""
 SELECT {COLUMNS} FROM events e LEFT JOIN parked p ON p.id = e.id
 WHERE e.lane = ? AND e.id > ? AND e.id <= ? AND e.device % ? = ? AND p.app IS NULL

@@ -147,18 +147,17 @@ class SqliteSpool:
 
     def _scan(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
         # Bulk never overtakes what is live: an event of its device might be among it.
-        newest = self._database.read("SELECT max(id) FROM events")[0][0] or 0
+        ((newest, some_parked, some_bulk),) = self._database.read(rows.OVERVIEW)
         end = self._lanes.other(lane).id if lane.bulk else newest
         read = self._database.read(rows.FRESH, (lane.id, cursor.id, end, *self._part.modulo, limit))
-        some_parked = self._unlanded or self._database.read("SELECT 1 FROM parked LIMIT 1")
-        some_bulk = not lane.bulk and self._database.read("SELECT 1 FROM events WHERE bulk LIMIT 1")
+        some_parked = some_parked or self._unlanded
         found: list[Leased] = []
         for row in read:
             id_, device = row[:2]
             cursor.id = id_
             if id_ in self._ahead:
                 continue
-            if some_bulk:
+            if some_bulk and not lane.bulk:
                 for earlier, waits in self._bulk_before(lane, device, id_):
                     self._ahead.add(earlier)
                     if self._enter(earlier, device, lane, parked=True, on_disk=waits):
@@ -171,7 +170,7 @@ class SqliteSpool:
         if len(read) < limit:
             cursor.id = max(cursor.id, end)
             cursor.read_up = True
-        if not lane.bulk:  # now what is bulk may be read as far
+        if some_bulk and not lane.bulk:  # now that may be read as far
             self._lanes.other(lane).read_up = False
         return found
 
