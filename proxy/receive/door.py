@@ -21,6 +21,8 @@ from proxy.spool.base import Spool
 
 #: For a whole body. Half a megabyte over a mobile network at its worst takes half of it.
 BODY_SECONDS: Final = 60.0
+#: Events kept at once: those of a large batch must not keep those of others waiting for long.
+PIECE: Final = 32
 
 
 class Door:
@@ -38,7 +40,7 @@ class Door:
         self.proxies = TrustedProxies(config.server.trusted_proxies)
         self.clock = clock
         self.new_id = new_id
-        self.turns = Turns()
+        self.turns = Turns(clock)
         self._spool = spool
         self._high_water = HighWater(config.spool, spool.usage, clock)
         self._rates = Rates({each.name: each.rate_limit for each in config.sources}, clock)
@@ -74,6 +76,7 @@ class Door:
         raw, key = read_message(body)
         source = self.keys.find(*self.given_keys(request, key))
         now, address = self.clock.now(), self.address(request)
+        self.turns.short()
         await self.keep(source, take_message(raw, type_, source, now, address, self.new_id))
 
     def given_keys(self, request: web.Request, in_body: str | None) -> tuple[str | None, ...]:
@@ -90,7 +93,8 @@ class Door:
 
         Raises:
             RequestRefused: 429, a source sends too fast; nothing was kept.
-            StorageError: not all was kept.
+            StorageError: not all was kept; the client must try again with all of it. What was kept
+                is known by its message ids.
 
         """
         self._rates.take(
@@ -103,10 +107,13 @@ class Door:
         """As `keep`, however fast the source sends.
 
         Raises:
-            StorageError: it was not kept.
+            StorageError: not all was kept.
 
         """
-        await self._spool.append(source, intake.events, intake.rejected)
+        await self._spool.append(source, intake.events[:PIECE], intake.rejected)
+        for at in range(PIECE, len(intake.events), PIECE):
+            await self.turns.breathe()
+            await self._spool.append(source, intake.events[at : at + PIECE], {})
 
     def room(self) -> None:
         """Returns if there is room for messages that do not come in a body; raises as `read`."""

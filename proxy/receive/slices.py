@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Generator
 from typing import Final, TypeVar, cast
 
+from proxy.clock import Clock
+
 T = TypeVar("T")
 
 #: Yields between its slices, and returns its result.
@@ -20,6 +22,8 @@ Sliced = Generator[None, None, T]
 SLICE_BYTES: Final = 64 * 1024
 #: Pieces in a slice, for what goes from piece to piece.
 SLICE_PIECES: Final = 1_000
+PAUSE_SECONDS: Final = 0.001  # about as long as a slice takes; uvloop's timers are no finer
+SHORT_SECONDS: Final = 1.0  # since the last short work, for which the next is expected
 #: What a message costs however small it is, as bytes that are looked through meanwhile.
 MESSAGE_BYTES: Final = 1_024
 
@@ -38,19 +42,34 @@ class Turns:
     rest one work after the other, however many are long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._clock = clock
+        self._pause = pause_seconds
         self._turn = asyncio.Lock()
+        self._short_until = float("-inf")
 
     async def run(self, work: Sliced[T]) -> T:
         """The result; raises what `work` raises."""
         try:
             next(work)
         except StopIteration as end:
+            self.short()
             return cast("T", end.value)
         async with self._turn:
             while True:
-                await asyncio.sleep(0)
+                await self.breathe()
                 try:
                     next(work)
                 except StopIteration as end:
                     return cast("T", end.value)
+
+    def short(self) -> None:
+        """There was short work, for which others waited if they are long."""
+        self._short_until = self._clock.steady() + SHORT_SECONDS
+
+    async def breathe(self) -> None:
+        """Between two slices: lets others go on. While there is short work, for long enough that
+        what comes meanwhile finds the process idle.
+        """
+        quiet = self._clock.steady() >= self._short_until
+        await asyncio.sleep(0 if quiet else self._pause)

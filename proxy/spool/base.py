@@ -153,8 +153,7 @@ class Spool(Protocol):
         """Returns when the events and the counts are on the disk.
 
         Raises:
-            StorageFull: not all was kept; the client must try again with all of it. What was kept
-                is known by its message ids.
+            StorageFull: nothing was kept.
             StorageBroken: the process is about to end.
 
         """

@@ -22,8 +22,6 @@ from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
 from proxy.writes import tell
 
-#: Events in a transaction: those of a large batch must not keep those of others waiting for long.
-PIECE: Final = 32
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
 #: parked behind it on the disk.
@@ -70,12 +68,6 @@ class SqliteSpool:
     async def append(
         self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
     ) -> None:
-        for at in range(0, len(events) or 1, PIECE):
-            await self._append(source, events[at : at + PIECE], rejected if at == 0 else {})
-
-    def _append(
-        self, source: str, events: Sequence[Event], rejected: Mapping[str, int]
-    ) -> asyncio.Future[Any]:
         stored: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
         def answered(answer: set[int] | BaseException) -> None:
@@ -85,7 +77,7 @@ class SqliteSpool:
             tell(stored, answer)
 
         self._appender.append(source, events, rejected, answered)
-        return stored
+        await stored
 
     def _tell_of(self, source: str, devices: set[int]) -> None:
         parts = {device % self._part.workers for device in devices}

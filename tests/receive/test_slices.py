@@ -9,9 +9,9 @@ import pytest
 
 from proxy.errors import RequestRefused
 from proxy.receive.intake import MAX_BATCH, Intake, read_batch, take_batch
-from proxy.receive.slices import Sliced, Turns, at_once
+from proxy.receive.slices import SHORT_SECONDS, Sliced, Turns, at_once
 from tests.receive.conftest import Door, track
-from tests.support import NOW
+from tests.support import NOW, FakeClock
 
 
 def named(name: str, slices: int, said: list[str]) -> Sliced[str]:
@@ -23,10 +23,27 @@ def named(name: str, slices: int, said: list[str]) -> Sliced[str]:
 
 
 async def test_short_work_passes_long_which_goes_one_by_one() -> None:
-    turns, said = Turns(), list[str]()
+    turns, said = Turns(FakeClock()), list[str]()
     works = [named("a", 3, said), named("b", 3, said), named("c", 1, said)]
     assert await asyncio.gather(*map(turns.run, works)) == ["a", "b", "c"]
     assert said == ["a0", "b0", "c0", "a1", "a2", "b1", "b2"]
+
+
+async def test_long_work_pauses_while_there_is_short_work_and_no_longer() -> None:
+    clock = FakeClock()
+    turns, said = Turns(clock, pause_seconds=0.02), list[str]()
+    loop = asyncio.get_running_loop()
+
+    async def seconds() -> float:
+        began = loop.time()
+        await turns.run(named("a", 3, said))
+        return loop.time() - began
+
+    assert await seconds() < 0.02
+    turns.short()
+    assert await seconds() >= 0.04
+    await clock.advance(SHORT_SECONDS)
+    assert await seconds() < 0.02
 
 
 async def test_work_that_fails_or_is_given_up_leaves_the_turn_to_others() -> None:
@@ -34,7 +51,7 @@ async def test_work_that_fails_or_is_given_up_leaves_the_turn_to_others() -> Non
         yield
         raise RequestRefused(400, "bad_request", "no")
 
-    turns, said = Turns(), list[str]()
+    turns, said = Turns(FakeClock()), list[str]()
     with pytest.raises(RequestRefused):
         await turns.run(failing())
     with pytest.raises(TimeoutError):
