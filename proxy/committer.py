@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import apsw
 
+from proxy.backfill import Backfill
 from proxy.connections import (
     BROKEN,
     BUSY_MILLISECONDS,
@@ -23,7 +24,8 @@ from proxy.errors import StorageBroken, StorageError, StorageFull
 from proxy.reserve import Reserve
 from proxy.writes import Write, do_all
 
-CHECKPOINT_PAGES: Final = 4_000  # of the WAL, 16 MB, before they are moved into the file
+CHECKPOINT_PAGES: Final = 2_000  # of the WAL, 8 MB, before they are moved into the file
+MOST_PAGES: Final = 2  # times that, however long the moving takes
 
 #: A write, and what it is answered: what its job answered, or an exception.
 Answer = tuple[Write, Any]
@@ -44,6 +46,7 @@ class Committer:
         self._path = path
         self._on_broken = on_broken
         self._reserve = Reserve(path, reserve_bytes)
+        self._backfill = Backfill(path, self._break)
         self._wal_pages = 0
         self._answers: list[Answer] = []
         self.broken: StorageBroken | None = None
@@ -54,6 +57,7 @@ class Committer:
         self.connection.set_wal_hook(self._committed)
 
     def close(self) -> None:
+        self._backfill.close()
         with contextlib.suppress(apsw.Error):
             self.connection.close()
 
@@ -138,20 +142,24 @@ class Committer:
         if self.connection.in_transaction:  # SQLite does it by itself on some errors
             self.connection.execute("ROLLBACK")
 
-    @property
-    def is_checkpoint_due(self) -> bool:
-        """`_wal_pages` counts the pages of all processes. What is held may fit into a WAL that
-        begins anew.
+    def watch_wal(self) -> bool:
+        """Has a long WAL moved, and says whether what is left of it is to be moved now. (What is
+        held may fit into a WAL that begins anew.)
         """
-        return not self.broken and (self._wal_pages >= CHECKPOINT_PAGES or bool(self.held))
+        if self.broken or self._wal_pages < CHECKPOINT_PAGES:
+            return not self.broken and bool(self.held)
+        if not self._backfill.has_begun:
+            self._backfill.begin()
+        return self._backfill.is_done or self._wal_pages >= MOST_PAGES * CHECKPOINT_PAGES
 
     def checkpoint(self) -> None:
-        """Moves the WAL into the file. SQLite's own checkpoints keep a failed fsync to themselves
-        and try again, and the second try can succeed without the data.
+        """Moves what is left of the WAL into the file. SQLite's own checkpoints keep a failed fsync
+        to themselves and try again, and the second try can succeed without the data.
 
         Within the turn: a WAL begins anew only once all of it has been moved, which would never
         come to pass while others write on.
         """
+        self._backfill.end()
         try:
             self.connection.wal_checkpoint()
         except BROKEN as error:
@@ -168,8 +176,10 @@ class Committer:
         return apsw.SQLITE_OK
 
     def _break(self, error: apsw.Error) -> StorageBroken:
-        self.broken = StorageBroken(f"{self._path}: {type(error).__name__}: {error}")
-        self._on_broken(self.broken)
+        """From whichever thread."""
+        if self.broken is None:
+            self.broken = StorageBroken(f"{self._path}: {type(error).__name__}: {error}")
+            self._on_broken(self.broken)
         return self.broken
 
     def _put_off(self, writes: list[Write], error: apsw.Error, *, again: bool) -> None:

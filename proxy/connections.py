@@ -44,14 +44,14 @@ def is_full(error: apsw.Error) -> bool:
 
 def open_for_reading(path: Path) -> apsw.Connection:
     """A second connection that only reads, beside a running proxy or without one."""
-    connection = _connect(path)
+    connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
     # The last to close, after a crash, would write the WAL into the file, and delete it.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection
 
 
-def _connect(path: Path) -> apsw.Connection:
+def connect(path: Path) -> apsw.Connection:
     """To a file that is there."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     connection.set_busy_timeout(BUSY_MILLISECONDS)
@@ -82,7 +82,7 @@ def writing(path: Path, *, adds: bool = False) -> Iterator[apsw.Connection]:
         with (
             contextlib.closing(Turn(path)) as turn,
             turn,
-            contextlib.closing(_connect(path)) as connection,
+            contextlib.closing(connect(path)) as connection,
         ):
             connection.pragma("synchronous", "full")
             connection.pragma("wal_autocheckpoint", 0)

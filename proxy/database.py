@@ -249,7 +249,7 @@ class Database:
         answers: Sequence[Answer] = ()
         try:
             answers = self._committer.commit(writes, done)
-            if self._committer.is_checkpoint_due:
+            if self._committer.watch_wal():
                 self._loop.call_soon_threadsafe(self._resolve, answers)
                 answers = ()  # they need not wait for it
                 self._committer.checkpoint()

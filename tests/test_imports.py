@@ -13,9 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 #: From the ground up. A module may import modules of its own floor's room and of floors below.
 GROUND = {
-    "appstate", "clock", "committer", "config", "configfile", "configrules", "connections",
-    "database", "decode", "device", "errors", "event", "heartbeat", "kochava", "occasionally",
-    "placing", "postback", "reserve", "segment", "states", "translate", "turns", "writes",
+    "appstate", "backfill", "clock", "committer", "config", "configfile", "configrules",
+    "connections", "database", "decode", "device", "errors", "event", "heartbeat", "kochava",
+    "occasionally", "placing", "postback", "reserve", "segment", "states", "translate", "turns",
+    "writes",
 }  # fmt: skip
 ROOMS = {"console", "deliver", "identities", "mapping", "observe", "receive", "sandbox", "spool"}
 TOP = {"app", "pipeline", "supervisor", "worker", "cli"}
