@@ -180,7 +180,11 @@ class Database:
         self._begin_soon()
 
     def _begin_soon(self) -> None:
-        if self._under_way or not (self._queue or self._committer.held):
+        """With all else that this turn of the loop has to write; where all of it is patient, with
+        what the next moment brings.
+        """
+        waits = self._queue or (self._committer.held and not self._closed)
+        if self._under_way or not waits:
             return
         lingers = not self._urgent and len(self._queue) < MAX_SIZE
         if self._begins and self._lingers and not lingers:
@@ -219,12 +223,14 @@ class Database:
     def _ended(self, answers: Sequence[Answer] = ()) -> None:
         self._resolve(answers)
         self._under_way = False
-        if self._queue:
-            self._begin_soon() if not self._urgent else self._begin()
-            return
-        self._rests.set()
-        if self._committer.held:
-            self._loop.call_later(RETRY_SECONDS, self._begin_soon)
+        if self._urgent:
+            self._begin()
+        elif self._queue:
+            self._begin_soon()
+        else:
+            self._rests.set()
+            if self._committer.held:
+                self._loop.call_later(RETRY_SECONDS, self._begin_soon)
 
     def _resolve(self, answers: Sequence[Answer]) -> None:
         for write, answer in answers:
