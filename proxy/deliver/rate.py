@@ -19,9 +19,9 @@ LATE_SECONDS: Final = 0.01
 
 
 class RateLimit:
-    """None until the first 429; then a little less than what the app took of what was sent, at
-    least half, and a quarter more each second, until that is twice of what is sent. In any time it
-    lets through `rate * (seconds + LATE_SECONDS) + 1`.
+    """None until a tenth of the answers are 429; then a little less than what the app took of what
+    was sent, at least half, and a quarter more each second, until that is twice of what is sent. In
+    any time it lets through `rate * (seconds + LATE_SECONDS) + 1`.
 
     What it took tells its limit, and there are apps that say 429 to a few of any number.
     """

@@ -64,7 +64,7 @@ class Turns:
                     return cast("T", end.value)
 
     def short(self) -> None:
-        """There was short work, for which others waited if they are long."""
+        """There was short work: for a while, long work makes room for more of it."""
         self._short_until = self._clock.steady() + SHORT_SECONDS
 
     async def breathe(self) -> None:
