@@ -118,8 +118,22 @@ class Database:
             StorageError: another program has held the file for too long; nothing was stored.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._put(Write(job, None, None, 1, partial(tell, future), must_land, adds))
+        self.write_job(job, partial(tell, future), must_land=must_land, adds=adds)
         return future
+
+    def write_job(
+        self,
+        job: Job[T],
+        answered: Callable[[T | BaseException], None],
+        *,
+        must_land: bool = False,
+        adds: bool = False,
+    ) -> None:
+        """As `write`, but `answered` is called with the answer or the exception: before what was
+        queued later is answered, while whoever waits for a future hears of it after all that was
+        written together.
+        """
+        self._put(Write(job, None, None, 1, answered, must_land, adds))
 
     def write_item(
         self,

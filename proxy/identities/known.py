@@ -10,7 +10,6 @@ loses the fact and keeps the settlement.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -40,7 +39,13 @@ _NO_BOUNDS: Final = Identities()
 class Writer(Protocol):
     """As `proxy.database.Database`."""
 
-    def write(self, job: Job[list[Id]], *, must_land: bool) -> asyncio.Future[list[Id]]: ...
+    def write_job(
+        self,
+        job: Job[list[Id]],
+        answered: Callable[[list[Id] | BaseException], None],
+        *,
+        must_land: bool,
+    ) -> None: ...
 
     def write_item(
         self,
@@ -224,8 +229,9 @@ class KnownDevices:
             self._forgotten.update(gone)
             if self._writer is not None:
                 job = partial(rows.forget, person=person, requested_at=requested_at)
-                deleted = partial(self._deleted, gone)
-                self._writer.write(job, must_land=True).add_done_callback(deleted)
+                # Not by a future: a device that was learnt since, and is told to be on the disk in
+                # the same turn, would be nobody's until that one's callback.
+                self._writer.write_job(job, partial(self._deleted, gone), must_land=True)
 
     def _drop_unwritten(self, source: str, keys: Iterable[str]) -> None:
         for (of, name), devices in self._unwritten.items():
@@ -233,10 +239,10 @@ class KnownDevices:
                 for key in keys:
                     devices.pop(key, None)
 
-    def _deleted(self, gone: Sequence[tuple[str, str]], future: asyncio.Future[list[Id]]) -> None:
-        if future.cancelled() or future.exception() is not None:
+    def _deleted(self, gone: Sequence[tuple[str, str]], lost: list[Id] | BaseException) -> None:
+        if isinstance(lost, BaseException):
             return  # as in `_store`
-        self._recent.drop(future.result())
+        self._recent.drop(lost)
         self._forgotten.subtract(gone)
         for each in gone:
             if self._forgotten[each] <= 0:
@@ -256,10 +262,10 @@ class KnownDevices:
             rows.prune_deletions(cursor, now, self._bounds, rows.PIECE)
             return rows.prune(cursor, now, self._bounds, rows.PIECE)
 
-        def pruned(future: asyncio.Future[list[Id]]) -> None:
+        def pruned(lost: list[Id] | BaseException) -> None:
             self._pruning = False
-            if not future.cancelled() and future.exception() is None:
-                self._recent.drop(future.result())
+            if not isinstance(lost, BaseException):
+                self._recent.drop(lost)
 
         self._pruning = True
-        self._writer.write(job, must_land=False).add_done_callback(pruned)
+        self._writer.write_job(job, pruned, must_land=False)

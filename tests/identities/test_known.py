@@ -208,6 +208,21 @@ async def test_a_full_disk_makes_nobody_forget_what_was_learnt(
     assert found(KnownDevices(database.read, database, clock), "u-1") == ["1"]
 
 
+async def test_who_was_deleted_and_comes_back_in_the_same_transaction_is_known_at_every_moment(
+    devices: KnownDevices, database: Database
+) -> None:
+    known_then: list[list[str]] = []
+    devices.learn("acme", seen("u-1"))
+    await written(database)
+    devices.forget("acme", make_message("delete", user_id="u-1"))
+    devices.learn("acme", seen("u-1", id_="2"))
+    database.write_item(
+        lambda _, items: items, "all", lambda _: known_then.append(found(devices, "u-1"))
+    )
+    await written(database)
+    assert known_then == [["2"]]
+
+
 async def test_a_foreign_row_hides_no_other(devices: KnownDevices, database: Database) -> None:
     devices.learn("acme", seen("u-1"))
     await database.write(
