@@ -5,10 +5,11 @@ Optional, since pycurl brings a libcurl of its own: `[delivery] transport = "cur
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from proxy.deliver.transport import (
     IDLE_SECONDS,
     MAX_ANSWER,
     PLAIN,
+    Answer,
     Reply,
 )
 from proxy.errors import TransportError
@@ -65,14 +67,25 @@ class CurlTransport:
         self._multi = Multi(max_connections)
         self._free: list[_Easy] = []
 
-    async def send(self, outgoing: Outgoing) -> Reply:
+    def begin(self, outgoing: Outgoing, answered: Callable[[Answer], None]) -> Callable[[], object]:
         easy = self._free.pop() if self._free else _Easy(self._options)
+
+        def ended(code: int, detail: str) -> None:
+            answer = easy.answer(code, detail)
+            self._free.append(easy)
+            answered(answer)
+
+        def give_up() -> None:
+            self._multi.give_up(easy.curl)
+            self._free.append(easy)
+
         try:
             easy.ask(outgoing)
-            code, detail = await self._multi.perform(easy.curl)
-            return easy.reply(code, detail)
-        finally:
+            self._multi.begin(easy.curl, ended)
+        except Exception as error:  # noqa: BLE001  answered as whatever else goes wrong
             self._free.append(easy)
+            return asyncio.get_running_loop().call_soon(answered, error).cancel
+        return give_up
 
     async def close(self) -> None:
         self._multi.close()
@@ -111,21 +124,16 @@ class _Easy:
         self._lines.clear()
         self._body = b""
 
-    def reply(self, code: int, detail: str) -> Reply:
-        """The answer.
-
-        Raises:
-            TransportError: there is none.
-
-        """
+    def answer(self, code: int, detail: str) -> Answer:
+        """The reply, or why there is none."""
         enough = code == pycurl.E_WRITE_ERROR and len(self._body) >= MAX_ANSWER
         if code != DONE and not enough:
             refused = self.curl.getinfo(pycurl.HTTP_CONNECTCODE) >= 300  # by a proxy
             reason = "not_connected" if refused else _REASONS.get(code, "connection_broken")
-            raise TransportError(reason, detail)
+            return TransportError(reason, detail)
         if not self._body and (not self._lines or self._lines[-1].strip()):
             # A connection that is closed within the headers is an answer to libcurl.
-            raise TransportError("connection_broken", "closed within the headers")
+            return TransportError("connection_broken", "closed within the headers")
         status = self.curl.getinfo(pycurl.RESPONSE_CODE)
         headers = {} if status == 200 else _headers(self._lines)
         return Reply(status, headers, self._body)

@@ -12,7 +12,7 @@ from proxy.appstate import AppState
 from proxy.clock import Chance, Clock
 from proxy.config import Delivery as Settings
 from proxy.deliver.apps import App, Apps
-from proxy.deliver.attempt import Attempt
+from proxy.deliver.attempt import Attempt, Attempts
 from proxy.deliver.backoff import next_wait
 from proxy.deliver.courtesy import Courtesy
 from proxy.deliver.delivery import Delivery
@@ -49,7 +49,7 @@ class Forwarder:
         """`apps` are those that the config names."""
         self._spool = spool
         self._prepare = prepare
-        self._attempt = Attempt(transport, observers, clock)
+        self._sending = Attempts(transport, observers, clock, self._answered)
         self._observers = observers
         self._settings = settings
         self._clock = clock
@@ -58,7 +58,6 @@ class Forwarder:
         self._apps: Apps[Delivery] = Apps(apps, settings, chance)
         self._probes = Probes(spool.pauses, self._apps, settings, clock)
         self._leasing = Leasing(spool, self._apps, self._most, Courtesy(settings, clock))
-        self._sending: set[asyncio.Task[None]] = set()
         self._parking: set[asyncio.Task[None]] = set()
         self._settling: set[asyncio.Future[Any]] = set()
         self._wake = asyncio.Event()
@@ -88,8 +87,8 @@ class Forwarder:
         """No new work; what is in flight may end. What does not is sent again at the next start."""
         self._stopping = True
         self._wake.set()
-        # What is being sent may end, which is to be written down then.
-        while under_way := self._sending | self._parking | self._settling:
+        await self._sending.stop(grace_seconds)
+        while under_way := self._parking | self._settling:
             _, late = await asyncio.wait(under_way, timeout=grace_seconds)
             for task in late:
                 task.cancel()
@@ -183,7 +182,7 @@ class Forwarder:
             return
         for app, delivery in self._apps.picks(now):
             is_probe = app.control.paused is not None  # nothing else is picked then
-            self._soon(self._sending, self._send(app, delivery, is_probe=is_probe))
+            self._sending.begin(app, delivery, is_probe=is_probe)
 
     def _soon(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:
@@ -195,43 +194,34 @@ class Forwarder:
         tasks.add(task)
         task.add_done_callback(ended)
 
-    async def _send(self, app: App[Delivery], delivery: Delivery, *, is_probe: bool) -> None:
-        """Sends what a delivery has for one app."""
-        try:
-            parked = await self._attempts(app, delivery, is_probe=is_probe)
-        finally:
-            app.in_flight[delivery.bulk] -= 1
+    def _answered(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """Goes on with a delivery: with its next request for this app at once, or with another app
+        when that has room. Otherwise it is settled, or has to wait.
+        """
+        app, delivery = attempt.app, attempt.delivery
+        parked = None
+        if outcome is None:
+            pass  # it is sent again at the next start
+        elif outcome.kind == "misconfigured":
+            parked = self._pause(app, delivery, outcome)
+        elif outcome.kind == "retry":
+            parked = self._wait(delivery, attempt.planned, outcome)
+        else:
+            delivery.answered(outcome)
+            if attempt.is_probe:
+                self._probes.resume(app)
+            if delivery.next is None:
+                self._settle(delivery.leased, delivery.prepared, delivery.settlement())
+            elif delivery.app == app.name and not self._probes.paused(app):
+                app.control.begun(self._clock.now())
+                self._sending.begin(app, delivery, is_probe=False)
+                return
+        app.in_flight[delivery.bulk] -= 1
+        self._wake.set()
         if parked is not None:
-            self._wake.set()  # while it is written down the next one can be on its way
-            await self._spool.park(delivery.leased, parked)
+            self._soon(self._parking, self._spool.park(delivery.leased, parked))
         elif delivery.next is not None and not self._stopping:
             self._place(delivery)
-
-    async def _attempts(
-        self, app: App[Delivery], delivery: Delivery, *, is_probe: bool
-    ) -> Parked | None:
-        """Settles what is done with. Otherwise it answers how the delivery is to wait, None where
-        it goes on with another app.
-        """
-        begun = True  # by the pick
-        while (planned := delivery.next) is not None and delivery.app == app.name:
-            if not begun:
-                if self._probes.paused(app):
-                    return None
-                app.control.begun(self._clock.now())
-            begun = False
-            outcome = await self._attempt(app.control, delivery, planned)
-            if outcome.kind == "misconfigured":
-                return self._pause(app, delivery, outcome)
-            if outcome.kind == "retry":
-                return self._wait(delivery, planned, outcome)
-            delivery.answered(outcome)
-            if is_probe:
-                self._probes.resume(app)
-                is_probe = False
-        if delivery.next is None:
-            self._settle(delivery.leased, delivery.prepared, delivery.settlement())
-        return None
 
     def _pause(self, app: App[Delivery], delivery: Delivery, outcome: Outcome) -> Parked:
         """Holds back everything for an app that its settings keep out. Waiting for them to be

@@ -8,14 +8,19 @@ have watched and the time at which it wants to be called; nothing of it blocks.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import pycurl
 
 from proxy.deliver.watch import make_watch
+from proxy.errors import TransportError
 
 DONE: Final = 0  # libcurl's code for what has not failed
 CLOSED: Final = -1  # ours for what was under way when all was closed
+
+#: Told how a transfer ended: libcurl's code, and its words for it.
+Ended = Callable[[int, str], None]
 
 
 class Multi:
@@ -23,7 +28,7 @@ class Multi:
 
     def __init__(self, max_connections: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Any, asyncio.Future[tuple[int, str]]] = {}
+        self._waiting: dict[Any, Ended] = {}
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0  # of the timer: uvloop's cannot always tell
@@ -39,29 +44,30 @@ class Multi:
         ):
             self._multi.setopt(option, value)
 
-    async def perform(self, curl: Any) -> tuple[int, str]:
-        """How the transfer ended: libcurl's code, and its words for it. Cancelled, it is given up
-        and its connection closed.
+    def begin(self, curl: Any, ended: Ended) -> None:
+        """Performs a transfer; `ended` is told how it ended, in a later turn of the loop.
+
+        Raises:
+            TransportError: all is closed.
+
         """
         if self._closed:
-            return CLOSED, "closed"
-        ended: asyncio.Future[tuple[int, str]] = self._loop.create_future()
-        self._multi.add_handle(curl)
+            raise TransportError("connection_broken", "closed")
         self._waiting[curl] = ended
-        try:
-            return await ended
-        finally:
-            if self._waiting.pop(curl, None):
-                self._multi.remove_handle(curl)
+        self._multi.add_handle(curl)
+
+    def give_up(self, curl: Any) -> None:
+        """Ends a transfer that has not ended, and its connection; nobody is told."""
+        if self._waiting.pop(curl, None):
+            self._multi.remove_handle(curl)
 
     def close(self) -> None:
         """Ends what is under way, and closes all connections. May be called again."""
         if self._closed:
             return
-        waiting, self._waiting, self._closed = self._waiting, {}, True
-        for curl, ended in waiting.items():
-            self._multi.remove_handle(curl)
-            _end(ended, CLOSED, "closed")
+        self._closed = True
+        for curl in list(self._waiting):
+            self._end(curl, CLOSED, "closed")
         self._multi.close()
         self._sockets.close()
         if self._timer:
@@ -107,15 +113,21 @@ class Multi:
                 act(fd, what)
             _, done, failed = self._multi.info_read()
         except pycurl.error as error:  # none that libcurl's manual calls possible here
-            for ended in self._waiting.values():
-                _end(ended, CLOSED, str(error))
+            for curl in list(self._waiting):
+                self._end(curl, CLOSED, str(error))
             return
         for curl in done:
-            _end(self._waiting[curl], DONE, "")
+            self._end(curl, DONE, "")
         for curl, code, text in failed:
-            _end(self._waiting[curl], code, text)
+            self._end(curl, code, text)
 
-
-def _end(ended: asyncio.Future[tuple[int, str]], code: int, text: str) -> None:
-    if not ended.done():  # cancelled, and not yet removed
-        ended.set_result((code, text))
+    def _end(self, curl: Any, code: int, text: str) -> None:
+        ended = self._waiting.pop(curl, None)
+        if ended is None:  # given up by what another has called
+            return
+        self._multi.remove_handle(curl)
+        try:
+            ended(code, text)
+        except Exception as error:  # noqa: BLE001  it must not end the others
+            what = {"message": "what a transfer has called failed", "exception": error}
+            self._loop.call_exception_handler(what)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 import aiohttp
@@ -29,9 +31,26 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
 
 
+#: An answer, or what stood in its way: a TransportError, or another exception, a fault of ours.
+Answer = Reply | BaseException
+
+
 class Transport(Protocol):
     """Sends requests; keeps connections."""
 
+    def begin(self, outgoing: Outgoing, answered: Callable[[Answer], None]) -> Callable[[], object]:
+        """Sends a request. `answered` is called once, not before this has returned; not at all
+        where what is returned was called first, which gives the request up.
+        """
+
+    async def close(self) -> None:
+        """Lets the connections go."""
+
+
+class TaskTransport(ABC):
+    """A transport that has each request sent by a task of its own."""
+
+    @abstractmethod
     async def send(self, outgoing: Outgoing) -> Reply:
         """The answer.
 
@@ -40,11 +59,19 @@ class Transport(Protocol):
 
         """
 
-    async def close(self) -> None:
-        """Lets the connections go."""
+    def begin(self, outgoing: Outgoing, answered: Callable[[Answer], None]) -> Callable[[], object]:
+        """As `Transport`. The task lives as long as what is returned."""
+
+        def ended(task: asyncio.Task[Reply]) -> None:
+            if not task.cancelled():
+                answered(task.exception() or task.result())
+
+        task = asyncio.create_task(self.send(outgoing))
+        task.add_done_callback(ended)
+        return task.cancel
 
 
-class AiohttpTransport:
+class AiohttpTransport(TaskTransport):
     """aiohttp's client: connections are reused, redirects are not followed (a redirected POST
     would lose its body or its secret), cookies are not kept. What the environment says of proxies
     counts for nothing.

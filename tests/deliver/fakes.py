@@ -16,7 +16,7 @@ from proxy.decode import decode_event
 from proxy.deliver.encode import Encoder
 from proxy.deliver.forwarder import Forwarder
 from proxy.deliver.prepared import Prepared
-from proxy.deliver.transport import Reply, Transport
+from proxy.deliver.transport import Reply, TaskTransport, Transport
 from proxy.event import Event
 from proxy.kochava import KochavaRequest, Request, SegmentTrack
 from proxy.placing import device_hash
@@ -44,7 +44,7 @@ def planned(device: str, name: str = "Tested") -> Planned:
     return Planned(request, Encoder(make_config()).encode(request, "acme"))
 
 
-class ScriptedTransport:
+class ScriptedTransport(TaskTransport):
     """Answers what the test lays down for an event name, in turn; after that, success. An answer
     may also be an exception, or an asyncio.Event to wait for.
     """

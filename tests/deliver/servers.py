@@ -9,6 +9,9 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 
+from proxy.deliver.transport import Answer, Reply, Transport
+from proxy.states import Outgoing
+
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"success":"1"}'
 RESET = b"(the connection is reset)"
 
@@ -123,3 +126,18 @@ async def serving(server: Server) -> AsyncIterator[Server]:
     async with listening(server.serve) as port:
         server.url = f"http://127.0.0.1:{port}/track/json"
         yield server
+
+
+async def send(transport: Transport, outgoing: Outgoing) -> Reply:
+    """The answer to one request; raises what stood in its way. Cancelled, it gives it up."""
+    told: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    give_up = transport.begin(outgoing, told.set_result)  # which may not be called twice, or late
+    try:
+        answer = await asyncio.shield(told)
+    except asyncio.CancelledError:
+        if not told.done():
+            give_up()
+        raise
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

@@ -19,7 +19,7 @@ from proxy.errors import TransportError
 from proxy.kochava import KochavaRequest
 from proxy.states import Outgoing
 from tests.deliver.conftest import Make
-from tests.deliver.servers import OK, RESET, Server, listening, serving
+from tests.deliver.servers import OK, RESET, Server, listening, send, serving
 from tests.support import make_config
 
 NOW = 1_700_000_000.0
@@ -31,7 +31,7 @@ def post(url: str, body: bytes = b"{}", more: Mapping[str, str] | None = None) -
 
 async def reason(transport: Transport, outgoing: Outgoing) -> str:
     with pytest.raises(TransportError) as caught:
-        await transport.send(outgoing)
+        await send(transport, outgoing)
     return caught.value.reason
 
 
@@ -69,20 +69,20 @@ async def test_an_answer_that_breaks_off_is_none(
     async with serving(Server(answer, close=True)) as server:
         assert await reason(transport, post(server.url)) == expected
         server.answers, server.close = [OK], False
-        assert (await transport.send(post(server.url))).body == b'{"success":"1"}'
+        assert (await send(transport, post(server.url))).body == b'{"success":"1"}'
 
 
 async def test_a_server_that_never_answers_is_given_up(make: Make) -> None:
     transport = make(timeout_seconds=0.05, max_connections=1)
     async with serving(Server(None, OK)) as server:
         assert await reason(transport, post(server.url)) == "timeout"
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
 
 
 async def test_the_time_is_counted_for_each_request_alone(make: Make) -> None:
     transport = make(timeout_seconds=0.2)
     async with serving(Server(OK, None)) as server:
-        await transport.send(post(server.url))
+        await send(transport, post(server.url))
         await asyncio.sleep(0.1)  # half of the time that the first one had
         began = time.monotonic()
         assert await reason(transport, post(server.url)) == "timeout"
@@ -141,7 +141,7 @@ async def test_an_answer_is_read_as_it_is(
 ) -> None:
     async with serving(Server(answer)) as server:
         for _ in range(2):
-            reply = await transport.send(post(server.url))
+            reply = await send(transport, post(server.url))
             assert (reply.status, reply.body) == (status, body)
     assert server.connections == 1
 
@@ -152,8 +152,8 @@ async def test_an_answer_may_end_with_its_connection(transport: Transport) -> No
         b"HTTP/1.0 200 OK\r\n\r\n{}",
     )
     async with serving(Server(*answers, close=True)) as server:
-        assert (await transport.send(post(server.url))).body == b'{"success":"1"}'
-        assert (await transport.send(post(server.url))).body == b"{}"
+        assert (await send(transport, post(server.url))).body == b'{"success":"1"}'
+        assert (await send(transport, post(server.url))).body == b"{}"
     assert server.connections == 2
 
 
@@ -164,7 +164,7 @@ async def test_headers_of_other_answers_can_be_looked_at(transport: Transport) -
         b"X-Twice: 1\r\nX-Twice: 2\r\nContent-Length: 0\r\n\r\n"
     )
     async with serving(Server(answer)) as server:
-        reply = await transport.send(post(server.url))
+        reply = await send(transport, post(server.url))
     assert judge(reply, NOW, "track").retry_after == 17
     assert {name.lower(): reply.headers[name] for name in reply.headers} == {
         "retry-after": "17", "x-name": "Zoë", "x-twice": "1", "content-length": "0"
@@ -174,7 +174,7 @@ async def test_headers_of_other_answers_can_be_looked_at(transport: Transport) -
 async def test_a_redirect_is_an_answer_and_is_not_followed(transport: Transport) -> None:
     moved = b"HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
     async with serving(Server(moved)) as server:
-        reply = await transport.send(post(server.url))
+        reply = await send(transport, post(server.url))
     assert reply.status == 307
     assert len(server.requests) == 1
 
@@ -182,17 +182,17 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(transport: Transport)
 async def test_of_a_huge_answer_only_the_beginning_is_read(transport: Transport) -> None:
     head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000000\r\n\r\n"
     async with serving(Server(head + b"x" * 3 * MAX_ANSWER, OK)) as server:
-        reply = await transport.send(post(server.url))
+        reply = await send(transport, post(server.url))
         assert reply.status == 400
         assert MAX_ANSWER <= len(reply.body) < 2 * MAX_ANSWER + 1
         assert set(reply.body) == {ord("x")}
-        assert (await transport.send(post(server.url))).body == b'{"success":"1"}'
+        assert (await send(transport, post(server.url))).body == b'{"success":"1"}'
 
 
 async def test_cookies_are_not_sent_back(transport: Transport) -> None:
     async with serving(Server(OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b\r\n\r\n"))) as server:
-        await transport.send(post(server.url))
-        await transport.send(post(server.url))
+        await send(transport, post(server.url))
+        await send(transport, post(server.url))
     assert b"cookie" not in server.requests[1].lower()
 
 
@@ -204,9 +204,9 @@ async def test_one_connection_serves_many_requests_and_few_serve_many_at_once(
 ) -> None:
     async with serving(Server(OK)) as server:
         for _ in range(20):
-            await transport.send(post(server.url))
+            await send(transport, post(server.url))
         assert server.connections == 1
-        await asyncio.gather(*(transport.send(post(server.url)) for _ in range(40)))
+        await asyncio.gather(*(send(transport, post(server.url)) for _ in range(40)))
         assert server.connections <= 4
     assert len(server.requests) == 60
 
@@ -214,7 +214,7 @@ async def test_one_connection_serves_many_requests_and_few_serve_many_at_once(
 async def test_a_connection_that_was_closed_while_idle_is_not_used(transport: Transport) -> None:
     async with serving(Server(OK, close=True)) as server:
         for _ in range(3):
-            assert (await transport.send(post(server.url))).status == 200
+            assert (await send(transport, post(server.url))).status == 200
             await asyncio.sleep(0.01)  # turns of the loop in which that may be noticed
     assert server.connections == 3
 
@@ -224,34 +224,34 @@ async def test_one_that_is_closed_on_a_request_is_no_answer_and_the_next_goes_th
 ) -> None:
     """libcurl sends it once more by itself, over a new connection; aiohttp leaves that to us."""
     async with serving(Server(OK, b"", OK)) as server:
-        await transport.send(post(server.url))
+        await send(transport, post(server.url))
         if kind == "aiohttp":
             assert await reason(transport, post(server.url)) == "connection_broken"
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
     assert len(server.requests) == 3
 
 
 async def test_what_is_cancelled_makes_room(make: Make) -> None:
     transport = make(max_connections=1)
     async with serving(Server(None, OK)) as server:
-        sending = asyncio.create_task(transport.send(post(server.url)))
-        waiting = asyncio.create_task(transport.send(post(server.url)))
+        sending = asyncio.create_task(send(transport, post(server.url)))
+        waiting = asyncio.create_task(send(transport, post(server.url)))
         await server.asked.wait()
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
         assert (await waiting).status == 200
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
     assert server.connections == 2
 
 
 async def test_what_is_cancelled_at_once_is_not_sent(transport: Transport) -> None:
     async with serving(Server(OK)) as server:
-        sending = asyncio.create_task(transport.send(post(server.url, b'"first"')))
+        sending = asyncio.create_task(send(transport, post(server.url, b'"first"')))
         await asyncio.sleep(0)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await transport.send(post(server.url, b'"second"'))
+        await send(transport, post(server.url, b'"second"'))
     assert [request.rpartition(b"\r\n")[2] for request in server.requests] == [b'"second"']
 
 
@@ -269,7 +269,7 @@ async def test_closing_ends_what_is_under_way(transport: Transport) -> None:
 async def test_the_request_is_the_same_whoever_sends_it(transport: Transport) -> None:
     body = bytes(range(256)) * 4
     async with serving(Server(OK)) as server:
-        await transport.send(post(f"{server.url}/a b/ë?c=%20", body, {"User-Agent": "Unknown"}))
+        await send(transport, post(f"{server.url}/a b/ë?c=%20", body, {"User-Agent": "Unknown"}))
         host = server.url.split("/")[2]
     head, _, sent = server.requests[0].partition(b"\r\n\r\n")
     assert sent == body
@@ -284,20 +284,20 @@ async def test_the_request_is_the_same_whoever_sends_it(transport: Transport) ->
 async def test_a_large_body_is_sent_without_asking_first(transport: Transport) -> None:
     body = json.dumps({"text": "x" * 1_000_000}).encode()  # of such libcurl would ask
     async with serving(Server(OK)) as server:
-        await transport.send(post(server.url, body))
+        await send(transport, post(server.url, body))
     assert server.requests[0].endswith(body)
     assert server.header("Expect") is None
 
 
 async def test_headers_may_hold_any_text_but_a_line_break(transport: Transport) -> None:
     async with serving(Server(OK)) as server:
-        await transport.send(post(server.url, more={"X-Name": "Zoë", "X-Empty": ""}))
+        await send(transport, post(server.url, more={"X-Name": "Zoë", "X-Empty": ""}))
         sent = server.requests[0].split(b"\r\n")
         assert b"X-Name: Zo\xc3\xab" in sent
         assert any(line.rstrip() == b"X-Empty:" for line in sent)
         split = post(server.url, more={"X-Name": "a\r\nX-Other: b"})
         assert await reason(transport, split) == "connection_broken"
-        await transport.send(post(server.url))
+        await send(transport, post(server.url))
         assert server.header("X-Name", 1) is None  # nor are those of the one before sent again
     assert len(server.requests) == 2
 
@@ -315,7 +315,7 @@ async def test_the_bytes_on_the_wire_are_the_bytes_that_were_signed(
     async with serving(Server(OK)) as server:
         config = make_config(keys, kochava={"track_url": server.url})
         outgoing = Encoder(config).encode(request, "acme")
-        reply = await transport.send(outgoing)
+        reply = await send(transport, outgoing)
     assert (reply.status, reply.body) == (200, b'{"success":"1"}')
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])

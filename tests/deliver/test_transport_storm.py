@@ -15,7 +15,7 @@ import uvloop
 from proxy.deliver.transport import Transport
 from proxy.errors import TransportError
 from tests.deliver.conftest import KINDS, make_transport
-from tests.deliver.servers import OK, RESET, Server, serving
+from tests.deliver.servers import OK, RESET, Server, send, serving
 from tests.deliver.test_transport import post
 
 TIMEOUT = 0.2
@@ -62,7 +62,7 @@ async def _storm(kind: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int | st
     async with serving(server):
         await asyncio.gather(*(send_some(server) for _ in range(AT_ONCE)))
         server.answers = [OK]
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
     await transport.close()
     return ended
 
@@ -70,7 +70,7 @@ async def _storm(kind: str, monkeypatch: pytest.MonkeyPatch) -> Counter[int | st
 async def _ending(
     transport: Transport, server: Server, body: bytes, chance: random.Random
 ) -> int | str:
-    sending = asyncio.create_task(transport.send(post(server.url, body)))
+    sending = asyncio.create_task(send(transport, post(server.url, body)))
     if chance.random() < 0.1:
         asyncio.get_running_loop().call_later(chance.random() * 0.01, sending.cancel)
     with suppress(asyncio.CancelledError):

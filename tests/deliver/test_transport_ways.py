@@ -17,7 +17,7 @@ from proxy.deliver import curl
 from proxy.deliver.curl import CurlTransport
 from proxy.deliver.transport import Transport
 from tests.deliver.conftest import Make
-from tests.deliver.servers import OK, Server, Tunnel, listening, serving
+from tests.deliver.servers import OK, Server, Tunnel, listening, send, serving
 from tests.deliver.test_transport import post, reason
 
 AUTHORITY = trustme.CA()
@@ -51,9 +51,9 @@ async def test_whom_the_authorities_of_the_file_know_is_talked_to(make: Make, ca
     transport = make(ca_file=ca_file)
     async with serving_tls(Server(OK), tls("127.0.0.1")) as server:
         for _ in range(3):
-            assert (await transport.send(post(server.url))).body == b'{"success":"1"}'
+            assert (await send(transport, post(server.url))).body == b'{"success":"1"}'
         assert server.connections == 1
-        await asyncio.gather(*(transport.send(post(server.url)) for _ in range(40)))
+        await asyncio.gather(*(send(transport, post(server.url)) for _ in range(40)))
         assert server.connections <= 4
     assert len(server.requests) == 43
 
@@ -78,7 +78,7 @@ async def test_without_a_file_the_system_says_who_is_trusted(
     async with serving_tls(Server(OK), tls("127.0.0.1")) as server:
         assert await reason(make(), post(server.url)) == "tls_failed"
         monkeypatch.setenv("SSL_CERT_FILE", ca_file)
-        assert (await make().send(post(server.url))).status == 200
+        assert (await send(make(), post(server.url))).status == 200
 
 
 async def test_with_a_file_the_system_is_not_asked(
@@ -100,7 +100,7 @@ async def test_the_environment_names_no_proxy(
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     async with serving(Server(OK)) as server:
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
 
 
 async def test_http_goes_through_a_proxy_with_its_password(
@@ -111,7 +111,7 @@ async def test_http_goes_through_a_proxy_with_its_password(
         port = proxy.url.split(":")[2].split("/")[0]
         transport = make(proxy=f"http://user:pa%20ss@127.0.0.1:{port}")
         for _ in range(2):
-            assert (await transport.send(post("http://kochava.invalid/track"))).status == 200
+            assert (await send(transport, post("http://kochava.invalid/track"))).status == 200
     assert proxy.connections == 1
     assert proxy.requests[0].startswith(b"POST http://kochava.invalid/track HTTP/1.1\r\n")
     assert proxy.header("Host") == "kochava.invalid"
@@ -127,7 +127,7 @@ async def test_https_goes_through_a_proxy_that_sees_nothing_of_it(make: Make, ca
         transport = make(proxy=f"http://user:pass@127.0.0.1:{port}", ca_file=ca_file)
         outgoing = post(server.url, more={"Kochava-Api-Key": "secret"})
         for _ in range(2):
-            assert (await transport.send(outgoing)).body == b'{"success":"1"}'
+            assert (await send(transport, outgoing)).body == b'{"success":"1"}'
         await transport.close()
     assert server.connections == 1
     assert server.header("Kochava-Api-Key") == "secret"
@@ -195,7 +195,7 @@ async def test_curl_sends_many_requests_at_once_over_one_connection(ca_file: str
     transport = CurlTransport(5, 4, "", ca_file)
     async with listening(server.serve, context) as port:
         outgoing = post(f"https://127.0.0.1:{port}/track/json")
-        replies = await asyncio.gather(*(transport.send(outgoing) for _ in range(10)))
+        replies = await asyncio.gather(*(send(transport, outgoing) for _ in range(10)))
         await transport.close()
     assert {(reply.status, reply.body) for reply in replies} == {(200, b'{"success":"1"}')}
     assert (server.streams, server.connections) == (10, 1)
@@ -218,6 +218,6 @@ async def test_curl_gives_up_a_connection_on_which_nothing_is_acknowledged(
     monkeypatch.setattr(curl, "_give_up_after", give_up_after)
     transport = CurlTransport(1.5, 4)
     async with serving(Server(OK)) as server:
-        assert (await transport.send(post(server.url))).status == 200
+        assert (await send(transport, post(server.url))).status == 200
         await transport.close()
     assert given == [1_500]

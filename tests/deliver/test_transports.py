@@ -11,7 +11,7 @@ from proxy.deliver.curl import CurlTransport
 from proxy.deliver.transport import AiohttpTransport
 from proxy.deliver.transports import make_transport
 from proxy.errors import ConfigError
-from tests.deliver.servers import OK, Server, listening
+from tests.deliver.servers import OK, Server, listening, send
 from tests.deliver.test_transport import post
 from tests.deliver.test_transport_ways import AUTHORITY, tls
 
@@ -36,7 +36,7 @@ async def test_authorities_are_looked_for_beside_the_config(tmp_path: Path, tran
     made = make_transport(Delivery(transport=transport, ca_file="ca.pem"), tmp_path)  # type: ignore[arg-type]
     server = Server(OK)
     async with listening(server.serve, tls("127.0.0.1")) as port:
-        assert (await made.send(post(f"https://127.0.0.1:{port}/"))).status == 200
+        assert (await send(made, post(f"https://127.0.0.1:{port}/"))).status == 200
     await made.close()
 
 

@@ -13,6 +13,7 @@ from proxy.deliver.outcome import judge
 from proxy.deliver.transport import AiohttpTransport, Transport
 from proxy.errors import TransportError
 from proxy.states import Outgoing
+from tests.deliver.servers import send
 from tests.proof.faults import DOWN, GOOD, Answer, always, by_app, everything
 from tests.proof.sink import Sink, listening
 from tests.support import NOW
@@ -45,11 +46,11 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
     await transport.close()
 
 
-async def send(transport: Transport, sink: Sink, body: dict[str, Any]) -> str:
+async def sent(transport: Transport, sink: Sink, body: dict[str, Any]) -> str:
     """What the proxy makes of the answer."""
     outgoing = Outgoing("POST", sink.url, {}, msgspec.json.encode(body))
     try:
-        reply = await transport.send(outgoing)
+        reply = await send(transport, outgoing)
     except TransportError:
         return "retry"
     return judge(reply, NOW, "track" if body is TRACK else "link").kind
@@ -61,36 +62,36 @@ async def test_it_counts_as_success_what_the_proxy_does(
     sink: Sink, transport: Transport, answer: Answer, body: dict[str, Any]
 ) -> None:
     sink.plan = always(answer)
-    kind = await send(transport, sink, body)
+    kind = await sent(transport, sink, body)
     (request,) = sink.requests
     assert kind in ("delivered", "retry")
     assert (request.final, request.success) == (
         (True, True) if kind == "delivered" else (False,) * 2
     )
     sink.plan = always(GOOD)
-    assert await send(transport, sink, body) == "delivered"
+    assert await sent(transport, sink, body) == "delivered"
 
 
 async def test_it_refuses_what_is_to_be_refused(sink: Sink, transport: Transport) -> None:
     body = {**TRACK, "data": {**TRACK["data"], "app_version": "refused-1"}}
     outgoing = Outgoing("POST", sink.url, {}, msgspec.json.encode(body))
-    assert judge(await transport.send(outgoing), NOW, "track").kind == "refused"
+    assert judge(await send(transport, outgoing), NOW, "track").kind == "refused"
     assert [(it.final, it.success) for it in sink.requests] == [(True, False)]
 
 
 async def test_it_goes_down_and_comes_up_at_the_same_place(
     sink: Sink, transport: Transport
 ) -> None:
-    assert await send(transport, sink, TRACK) == "delivered"
+    assert await sent(transport, sink, TRACK) == "delivered"
     await sink.down()
-    assert await send(transport, sink, TRACK) == "retry"
+    assert await sent(transport, sink, TRACK) == "retry"
     await sink.up()
-    assert await send(transport, sink, TRACK) == "delivered"
+    assert await sent(transport, sink, TRACK) == "delivered"
     assert len(sink.requests) == 2
 
 
 async def test_it_misbehaves_for_one_app_alone(sink: Sink, transport: Transport) -> None:
     sink.plan = by_app({"koacme": DOWN})
-    assert await send(transport, sink, TRACK) == "retry"
+    assert await sent(transport, sink, TRACK) == "retry"
     other = {**LINK, "kochava_app_id": "other"}
-    assert await send(transport, sink, other) == "delivered"
+    assert await sent(transport, sink, other) == "delivered"
