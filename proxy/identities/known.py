@@ -54,6 +54,7 @@ class Writer(Protocol):
         answered: Callable[[list[Id] | BaseException], None],
         *,
         must_land: bool,
+        patient: bool,
     ) -> None: ...
 
 
@@ -163,7 +164,7 @@ class KnownDevices:
 
         assert self._writer is not None  # the caller has looked
         lesson = Lesson(facts, persons, received_at, now, self._bounds)
-        self._writer.write_item(lessons.store, lesson, written, must_land=True)
+        self._writer.write_item(lessons.store, lesson, written, must_land=True, patient=True)
 
     # Looking up
 

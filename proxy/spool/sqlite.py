@@ -60,6 +60,7 @@ class SqliteSpool:
         self._following = 0
         self._ahead: set[int] = set()  # bulk events leased before their lane's cursor came by
         self._unlanded = 0  # writes to `parked` that are under way
+        self._some_parked = True  # as far as is known
         self._lanes = Lanes(database)
         self._newest = 0
 
@@ -142,7 +143,7 @@ class SqliteSpool:
         ((newest, some_parked, some_bulk),) = self._database.read(rows.OVERVIEW)
         end = self._lanes.other(lane).id if lane.bulk else newest
         read = self._database.read(rows.FRESH, (lane.id, cursor.id, end, *self._part.modulo, limit))
-        some_parked = some_parked or self._unlanded
+        self._some_parked = bool(some_parked or self._unlanded)
         found: list[Leased] = []
         for row in read:
             id_, device = row[:2]
@@ -155,7 +156,7 @@ class SqliteSpool:
                     if self._enter(earlier, device, lane, parked=True, on_disk=waits):
                         cursor.turn.append(earlier)
             on_disk = row[8] is not None
-            if self._enter(id_, device, lane, parked=bool(some_parked), on_disk=on_disk):
+            if self._enter(id_, device, lane, parked=self._some_parked, on_disk=on_disk):
                 if on_disk:
                     self._parking.leased.add(id_)
                 found.append(rows.leased(row, lane))
@@ -223,8 +224,10 @@ class SqliteSpool:
             tell(stored, behind)
 
         end = settling.End(leased, settlement, self._clock.now())
+        # Who waits behind it cannot go on before; one that comes now is written with it.
+        waits = self._some_parked or bool(self._followers[leased.event.device])
         self._database.write_item(
-            settling.settle, end, answered, must_land=True, patient=leased.lane.bulk
+            settling.settle, end, answered, must_land=True, patient=leased.lane.bulk or not waits
         )
         return stored
 
@@ -277,6 +280,7 @@ class SqliteSpool:
             future.cancelled() or future.exception()  # a broken disk ends the process by itself
 
         self._unlanded += 1
+        self._some_parked = True
         future = self._database.write(job, must_land=True)
         future.add_done_callback(landed)
         return future

@@ -248,3 +248,34 @@ async def test_what_is_met_while_the_one_before_it_is_being_settled_has_its_turn
         assert lease_now(spool, 1) == []  # the next is seen, too early
         await settled
     assert counts(database.path).delivered == 3
+
+
+async def test_an_end_that_nobody_waits_for_is_written_with_what_comes_next(
+    spool: SqliteSpool, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.database.LINGER_SECONDS", 3_600)
+    await spool.append("acme", events("m-1"), {})
+    (leased,) = lease_now(spool)
+    ended = spool.settle(leased, Settlement("delivered"))
+    before = database.commits
+    await spool.append("acme", events("m-2"), {})
+    async with asyncio.timeout(5):
+        await ended
+    assert database.commits == before + 1
+    assert pending(database) == ["m-2"]
+
+
+@pytest.mark.parametrize("parked", [False, True], ids=["in memory", "on the disk"])
+async def test_an_end_that_another_event_of_the_device_waits_for_is_written_at_once(
+    database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, *, parked: bool
+) -> None:
+    monkeypatch.setattr("proxy.database.LINGER_SECONDS", 3_600)
+    spool = SqliteSpool(database, clock, DAY, max_followers=0 if parked else 10)
+    await spool.append("acme", events("m-1", "m-2", "m-3", device="phone"), {})
+    for expected in ("m-1", "m-2", "m-3"):
+        (leased,) = lease_now(spool)
+        assert leased.event.message_id == expected
+        ended = spool.settle(leased, Settlement("delivered"))
+        if expected != "m-3":
+            async with asyncio.timeout(5):
+                await ended
