@@ -46,6 +46,11 @@ class Courtesy:
         self._work += LEARN * (min(work, LONGEST * self._busy) - self._work)
         self._next_at = max(self._next_at, now - LATE_SECONDS) + count * self._work / self._busy
 
+    @property
+    def live_is_expected(self) -> bool:
+        """Whether a live event came so lately that the next may come at any moment."""
+        return self._clock.steady() < self._live_until
+
     def seconds_to_wait(self) -> float:
         """Until bulk events may be handed out; 0.0: now."""
         if self._earned >= 1:

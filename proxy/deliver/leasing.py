@@ -13,7 +13,7 @@ from proxy.spool.base import Lane, Leased, Spool
 
 LEASE: Final = 50  # events read from a lane at a time
 #: Of these handed out at a time, so that deciding about them never holds up the door; fewer of
-#: those that are not urgent.
+#: those that are not urgent while others are expected that are.
 SLICE: Final = 20
 BULK_SLICE: Final = 2
 MAX_APPS: Final = 50  # of one lane, remembered as those that it serves
@@ -58,7 +58,8 @@ class Leasing:
                 self._held_back = True
                 continue
             self._last[lane.id] = next(self._rounds)
-            count = min(BULK_SLICE if lane.bulk else SLICE, len(at_hand))
+            few = lane.bulk and self._courtesy.live_is_expected
+            count = min(BULK_SLICE if few else SLICE, len(at_hand))
             self._courtesy.handed_out(count, bulk=lane.bulk)
             found += (at_hand.popleft() for _ in range(count))
         return found

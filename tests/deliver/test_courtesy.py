@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.config import Delivery
+from proxy.database import Database
+from proxy.deliver.apps import Apps
 from proxy.deliver.courtesy import LATE_SECONDS, LIVE_SECONDS, LONGEST, Courtesy
-from tests.support import FakeClock
+from proxy.deliver.leasing import BULK_SLICE, SLICE, Leasing
+from proxy.spool import schema
+from proxy.spool.sqlite import SqliteSpool
+from tests.spool.helpers import events
+from tests.support import FakeClock, FixedChance
 
 WORK = 0.0007  # seconds that a bulk event takes in these tests
 
@@ -97,3 +104,20 @@ def test_however_busy_it_is_bulk_gets_its_share() -> None:
             courtesy.handed_out(1, bulk=True)
             handed_out += 1
     assert handed_out == pytest.approx(250, abs=2)
+
+
+@pytest.mark.parametrize("live", [False, True])
+async def test_bulk_events_are_handed_out_a_few_at_a_time_while_live_ones_are_expected(
+    tmp_path: Path, *, live: bool
+) -> None:
+    clock = FakeClock()
+    database = Database(tmp_path / "spool.db", (schema.SCHEMA,))
+    spool = SqliteSpool(database, clock, 0)
+    await spool.append("acme", events(*(f"m-{n}" for n in range(50)), bulk=True), {})
+    courtesy = Courtesy(Delivery(bulk_busy=1.0), clock)
+    if live:
+        courtesy.handed_out(1, bulk=False)
+    apps = Apps[Any](["koacme"], Delivery(), FixedChance(0.0))
+    leasing = Leasing(spool, apps, lambda _: 100, courtesy)
+    assert len(leasing.fresh()) == (BULK_SLICE if live else SLICE)
+    await database.close()
