@@ -71,8 +71,9 @@ def is_zero(identifier: str) -> bool:
 
 def read_platform(context: dict[str, Any]) -> Platform | None:
     """The first of device type, system name and library name that names a platform we know."""
-    for value in (section(context, "device").get("type"), section(context, "os").get("name")):
-        platform = _PLATFORMS.get((text(value) or "").lower())
+    for name, key in (("device", "type"), ("os", "name")):
+        said = section(context, name).get(key)
+        platform = _PLATFORMS.get(said.strip().lower()) if isinstance(said, str) else None
         if platform:
             return platform
     library = _LIBRARY.search((text(section(context, "library").get("name")) or "").lower())

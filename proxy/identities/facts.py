@@ -13,10 +13,14 @@ Person = tuple[str, str]
 Id = tuple[str, str]
 
 
-def persons_of(source: str, message: Message) -> list[Person]:
-    """Who a message speaks of."""
-    ids = (("u", message.user_id), ("a", message.anonymous_id))
-    return [(source, f"{kind}:{id_}") for kind, id_ in ids if id_]
+def persons_of(source: str, said: Message | Fact) -> list[Person]:
+    """Who a message or a fact speaks of."""
+    persons: list[Person] = []
+    if said.user_id:
+        persons.append((source, f"u:{said.user_id}"))
+    if said.anonymous_id:
+        persons.append((source, f"a:{said.anonymous_id}"))
+    return persons
 
 
 def before(source: str, message: Message) -> list[Person]:
@@ -35,8 +39,12 @@ def key_of(device: Device) -> str:
 
 def ids_of(device: Device) -> tuple[str, ...]:
     """All that a device is known by, in lower case: Kochava and Segment need not agree on that."""
-    ids = (key_of(device), *device.ids.values())
-    return tuple(dict.fromkeys(id_.lower() for id_ in ids))
+    found = [key_of(device).lower()]
+    for id_ in device.ids.values():
+        lower = id_.lower()
+        if lower not in found:
+            found.append(lower)
+    return tuple(found)
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -49,7 +57,6 @@ class Fact(msgspec.Struct, frozen=True):
     device: Device
     user_id: str | None
     anonymous_id: str | None
-    ids: tuple[str, ...]
     handed: bool = False
     previous: str | None = None
     #: The device names no ids, and need not be without: what is known of them stays.
@@ -59,23 +66,25 @@ class Fact(msgspec.Struct, frozen=True):
     def key(self) -> str:
         return key_of(self.device)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return ids_of(self.device)
+
     def persons(self) -> list[Person]:
         """Whose it is."""
-        ids = (("u", self.user_id), ("a", self.anonymous_id))
-        return [(self.source, f"{kind}:{id_}") for kind, id_ in ids if id_]
+        return persons_of(self.source, self)
 
 
 def own_fact(source: str, message: Message) -> Fact | None:
     """That the device of a message is its user's."""
     device = read_device(message)
-    # A device that may not be tracked any more takes the place of what was known of it. Of one
-    # without ids or a platform Kochava knows nothing that it could come back with: a browser.
-    if device is None or not (device.ids or device.limit_tracking or device.platform):
-        return None
-    if not (message.user_id or message.anonymous_id):
+    if device is None or not (message.user_id or message.anonymous_id):
         return None
     silent = not (device.ids or device.limit_tracking)
+    # A device that may not be tracked any more takes the place of what was known of it. Of one
+    # without ids or a platform Kochava knows nothing that it could come back with: a browser.
+    if silent and not device.platform:
+        return None
     # Whose it is lasts; tracking consent is a matter of the moment and goes with each message.
     device = Device(device.platform, device.kochava_device_id, dict(device.ids))
-    ids = ids_of(device)
-    return Fact(source, device, message.user_id, message.anonymous_id, ids, silent=silent)
+    return Fact(source, device, message.user_id, message.anonymous_id, silent=silent)

@@ -28,7 +28,7 @@ from proxy.identities.lessons import Lesson
 from proxy.identities.recent import Recent
 from proxy.identities.rows import MAX_DEVICES, Read
 from proxy.identities.schema import SCHEMA
-from proxy.segment import Alias, Identity, Message
+from proxy.segment import Alias, Identify, Identity, Message
 from proxy.writes import Job, Work
 
 __all__ = ["MAX_DEVICES", "SCHEMA", "KnownDevices", "Read", "Writer"]
@@ -88,23 +88,29 @@ class KnownDevices:
         """Takes from a message what it says about whose device this is."""
         now = self._clock.now()
         own = own_fact(source, message)
-        handed = self._handed_over(source, message)
-        if own is not None and not own.silent:
-            handed.pop(own.key, None)  # it knows better
-        facts = [*handed.values(), *([own] if own is not None else [])]
+        facts: list[Fact] = []
+        if isinstance(message, (Alias, Identify)):  # most messages are neither
+            facts += self._handed_over(source, message, own)
+        if own is not None:
+            facts.append(own)
         # All or none: what one of them has lost may be given again by another.
-        if all(self._is_known(fact, now) for fact in facts):
+        for fact in facts:
+            if not self._is_known(fact, now):
+                break
+        else:
             return
-        for fact in handed.values():
-            self._recent.drop((source, id_) for id_ in fact.ids)
+        for fact in facts:
+            if fact.handed:
+                self._recent.drop((source, id_) for id_ in fact.ids)
         if own is not None:
             self._recent.add(own, now)
         self._keep(facts)
         if self._writer is not None:
-            persons = [*persons_of(source, message), *before(source, message)]
-            self._store(facts, persons, message.received_at.timestamp(), now)
+            self._store(source, message, facts, now)
 
-    def _handed_over(self, source: str, message: Message) -> dict[str, Fact]:
+    def _handed_over(
+        self, source: str, message: Alias | Identify, own: Fact | None
+    ) -> Iterable[Fact]:
         """The devices of who the user was until now, the last learnt last."""
         facts: dict[str, Fact] = {}
         if message.user_id:
@@ -114,10 +120,11 @@ class KnownDevices:
                     key = key_of(device)
                     facts.pop(key, None)
                     facts[key] = Fact(
-                        source, device, message.user_id, None, ids_of(device),
-                        handed=True, previous=previous,
-                    )  # fmt: skip
-        return facts
+                        source, device, message.user_id, None, handed=True, previous=previous
+                    )
+        if own is not None and not own.silent:
+            facts.pop(own.key, None)  # it knows better
+        return facts.values()
 
     def _is_known(self, fact: Fact, now: float) -> bool:
         """Whether this was written lately, and is still there."""
@@ -141,30 +148,34 @@ class KnownDevices:
     def _keep(self, facts: Iterable[Fact]) -> None:
         """In memory, until it is on the disk."""
         for fact in facts:
-            for person in () if fact.silent else fact.persons():
+            if fact.silent:
+                continue
+            key = fact.key
+            for person in fact.persons():
                 unwritten = self._unwritten.setdefault(person, {})
-                unwritten.pop(fact.key, None)
-                unwritten[fact.key] = fact.device
+                unwritten.pop(key, None)
+                unwritten[key] = fact.device
 
-    def _store(
-        self, facts: Sequence[Fact], persons: Sequence[Person], received_at: float, now: float
-    ) -> None:
-        def written(lost: list[Id] | BaseException) -> None:
-            # A broken disk ends the process by itself; there is nothing to do about it here.
-            if isinstance(lost, BaseException):
-                return
-            self._recent.drop(lost)
-            for fact in facts:
-                for person in fact.persons():
-                    devices = self._unwritten.get(person, {})
-                    if devices.get(fact.key) is fact.device:
-                        del devices[fact.key]
-                    if not devices:
-                        self._unwritten.pop(person, None)
-
+    def _store(self, source: str, message: Message, facts: Sequence[Fact], now: float) -> None:
         assert self._writer is not None  # the caller has looked
-        lesson = Lesson(facts, persons, received_at, now, self._bounds)
+        persons = persons_of(source, message) + before(source, message)
+        lesson = Lesson(facts, persons, message.received_at.timestamp(), now, self._bounds)
+        written = partial(self._written, facts)
         self._writer.write_item(lessons.store, lesson, written, must_land=True, patient=True)
+
+    def _written(self, facts: Iterable[Fact], lost: list[Id] | BaseException) -> None:
+        # A broken disk ends the process by itself; there is nothing to do about it here.
+        if isinstance(lost, BaseException):
+            return
+        self._recent.drop(lost)
+        for fact in facts:
+            key = fact.key
+            for person in fact.persons():
+                devices = self._unwritten.get(person, {})
+                if devices.get(key) is fact.device:
+                    del devices[key]
+                if not devices:
+                    self._unwritten.pop(person, None)
 
     # Looking up
 
@@ -242,7 +253,7 @@ class KnownDevices:
 
     def _deleted(self, gone: Sequence[tuple[str, str]], lost: list[Id] | BaseException) -> None:
         if isinstance(lost, BaseException):
-            return  # as in `_store`
+            return  # as in `_written`
         self._recent.drop(lost)
         self._forgotten.subtract(gone)
         for each in gone:

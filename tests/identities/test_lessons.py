@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.config import Identities
 from proxy.device import Device
 from proxy.identities import lessons, rows
-from proxy.identities.facts import Fact, ids_of
+from proxy.identities.facts import Fact
 from proxy.identities.lessons import Lesson
 from proxy.identities.recent import DAY
 from proxy.identities.schema import SCHEMA
@@ -28,9 +28,7 @@ def lesson(draw: st.DrawFn) -> Lesson:
     anonymous = draw(st.sampled_from([None, "a-1"] if user else ["a-1", "a-2"]))
     silent = draw(st.integers(0, 9)) == 0
     handed = not silent and user is not None and draw(st.integers(0, 9)) == 0
-    fact = Fact(
-        "acme", device, user, None if handed else anonymous, ids_of(device), handed, silent=silent
-    )
+    fact = Fact("acme", device, user, None if handed else anonymous, handed, silent=silent)
     return Lesson([fact], fact.persons(), NOW, NOW + draw(st.sampled_from([0, DAY])), BOUNDS)
 
 
@@ -63,7 +61,7 @@ def test_together_or_one_by_one_is_the_same(batches: list[list[Lesson]]) -> None
 def test_the_clock_may_go_back_within_a_batch() -> None:
     connection = opened()
     device = Device("android", "1", {})
-    fact = Fact("acme", device, "u-1", None, ids_of(device))
+    fact = Fact("acme", device, "u-1", None)
     days = [NOW, NOW + DAY, NOW]
     lessons.store(
         connection.cursor(), [Lesson([fact], fact.persons(), NOW, now, BOUNDS) for now in days]
@@ -75,7 +73,7 @@ def test_whoever_was_deleted_since_is_not_learnt() -> None:
     connection = opened()
     rows.forget(connection.cursor(), ("acme", "u:u-1"), NOW + 1)
     device = Device("android", "1", {"adid": "x"})
-    facts = [Fact("acme", device, user, None, ids_of(device)) for user in ("u-1", "u-2")]
+    facts = [Fact("acme", device, user, None) for user in ("u-1", "u-2")]
     batch = [Lesson([fact], fact.persons(), NOW, NOW + 2, BOUNDS) for fact in facts]
     assert lessons.store(connection.cursor(), batch) == [[("acme", "1"), ("acme", "x")], []]
     people = connection.execute("SELECT person FROM devices").fetchall()

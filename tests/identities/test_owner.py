@@ -11,7 +11,7 @@ import pytest
 from proxy.database import Database
 from proxy.identities import known
 from proxy.identities.known import KnownDevices
-from proxy.segment import Identity
+from proxy.segment import Identity, Message
 from tests.identities.test_known import audience, database, devices, found, phone, seen, written
 from tests.support import IOS_DEVICE, FakeClock, make_message
 
@@ -154,6 +154,40 @@ async def test_a_device_without_ids_leads_to_its_user_and_takes_no_ids_away(
     devices.learn("acme", make_message(user_id="u-2", context={"device": hashed}))
     await written(database)
     assert [user(devices, id_) for id_ in ("f" * 64, "adv")] == ["u-2", "u-1"]
+
+
+async def test_a_device_that_passes_on_before_it_names_its_ids_passes_on_with_them(
+    devices: KnownDevices, database: Database
+) -> None:
+    hashed = {"type": "android", "id": "f" * 64}
+    for who, more in (
+        ("u-1", {"advertisingId": "adv"}),
+        ("u-2", {}),
+        ("u-2", {"advertisingId": "adv"}),
+    ):
+        context = {"device": {**hashed, **more}}
+        devices.learn("acme", make_message(user_id=who, context=context))
+        await written(database)
+    assert user(devices, "f" * 64) == user(devices, "adv") == "u-2"
+    assert [each.ids for each in devices.devices_of("acme", audience("u-2"))] == [{"adid": "adv"}]
+
+
+async def test_a_forbidden_advertising_id_goes_though_the_device_named_none_just_before(
+    devices: KnownDevices, database: Database, clock: FakeClock
+) -> None:
+    hashed = {"type": "android", "id": "f" * 64}
+
+    def message(**more: Any) -> Message:
+        return make_message(user_id="u-1", context={"device": {**hashed, **more}})
+
+    devices.learn("acme", message(advertisingId="adv"))
+    await written(database)
+    again = KnownDevices(database.read, database, clock)
+    again.learn("acme", message())
+    again.learn("acme", message(adTrackingEnabled=False))
+    await written(database)
+    assert user(again, "adv") is None
+    assert [each.ids for each in again.devices_of("acme", audience("u-1"))] == [{}]
 
 
 async def test_a_browser_is_no_device(devices: KnownDevices, database: Database) -> None:
