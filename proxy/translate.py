@@ -45,6 +45,7 @@ _COMPUTED: Final[dict[str, tuple[str, bool | None]]] = {
 }
 
 _NESTED: Final = (dict, list)
+_SCALARS: Final = frozenset({str, int, float, bool})
 _MAX_DEPTH = 8
 #: Characters of a joined name from which on it is not joined further: a long name before many keys
 #: would make a request of 26 MB out of a message of 29 KB.
@@ -213,6 +214,8 @@ def event_data(fields: dict[str, Any]) -> dict[str, Any]:
 
 def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     """One level of scalars: see `event_data`."""
+    if _SCALARS.issuperset(map(type, fields.values())):  # as most are already
+        return dict(fields)
     flat: dict[str, Any] = {}
     level: Iterable[tuple[str, Any]] = fields.items()
     for depth in range(_MAX_DEPTH):
