@@ -134,7 +134,7 @@ class Pipeline:
     def _plan(self, request: Request, source: Source, message: Message | Postback) -> Planned:
         """Retries and replays come late: sent without what has run out since the message."""
         sent = request
-        if (
+        if (  # of the others nobody needs to know how late they are
             isinstance(request, KochavaRequest)
             and AD_SERVICES_TOKEN in request.data
             and isinstance(message, Message)
