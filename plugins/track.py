@@ -27,6 +27,7 @@ from proxy import (
     event_request,
     hookimpl,
     read_device,
+    section,
     spelled,
     text,
 )
@@ -149,6 +150,8 @@ def _at(place: str, message: Track) -> object:
 
 def _take_out_token(fields: dict[str, Any], message: Track) -> None:
     """Options become event_data, but a token among them is meant for the install alone."""
+    if not section(message.integrations, "Kochava"):
+        return
     for place in _token_places:
         option = place.removeprefix("integrations.Kochava.")
         if option != place and _at(place, message) is not None:

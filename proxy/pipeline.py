@@ -22,7 +22,7 @@ from proxy.mapping.plugins import Plugins
 from proxy.postback import decode_postback, ids_of, spellings
 from proxy.segment import Delete, Identity, Message, Postback, Source
 from proxy.states import Decision, Deliver, Fail, Filter, Hold, Planned
-from proxy.translate import without_stale_token
+from proxy.translate import AD_SERVICES_TOKEN, without_stale_token
 
 #: Called with the name of a stage and what came out of it.
 Trace = Callable[[str, object], None]
@@ -87,8 +87,7 @@ class Pipeline:
         if not isinstance(mapped, Requests):
             return mapped
         self._trace("join", mapped.requests)
-        age = self._clock.now() - message.timestamp.timestamp()
-        return self._encode(mapped.requests, source, age)
+        return self._encode(mapped.requests, source, message)
 
     def _decide_postback(self, postback: Postback, source: Source) -> Decision:
         if not self._encoder.reaches_segment(source.name):
@@ -102,7 +101,7 @@ class Pipeline:
         # A plugin that leaves out what is nobody's is asked again once somebody may be known.
         if held := ids and self._hold(postback, *self._patience(identity)):
             return held
-        return mapped if isinstance(mapped, Filter) else self._encode((mapped,), source)
+        return mapped if isinstance(mapped, Filter) else self._encode((mapped,), source, postback)
 
     def _patience(self, identity: Identity | None) -> tuple[str, float]:
         """What a postback still waits for, and for how many seconds from its arrival."""
@@ -123,18 +122,23 @@ class Pipeline:
         return Hold(reason, min(max(age, 1.0), seconds - age))
 
     def _encode(
-        self, requests: tuple[Request, ...], source: Source, age: float = 0.0
+        self, requests: tuple[Request, ...], source: Source, message: Message | Postback
     ) -> Deliver | Fail:
-        """`age` is how many seconds ago it happened that these tell of."""
-        encode, name = self._encoder.encode, source.name
         try:
-            planned = tuple(Planned(each, encode(_fresh(each, age), name)) for each in requests)
+            planned = tuple([self._plan(each, source, message) for each in requests])
         except Exception:  # noqa: BLE001  a plugin may have put anything there
             return Fail("not_encodable", traceback.format_exc(limit=-3))
         self._trace("encode", planned)
         return Deliver(planned)
 
-
-def _fresh(request: Request, age: float) -> Request:
-    """Retries and replays come late: without what has run out meanwhile."""
-    return without_stale_token(request, age) if isinstance(request, KochavaRequest) else request
+    def _plan(self, request: Request, source: Source, message: Message | Postback) -> Planned:
+        """Retries and replays come late: sent without what has run out since the message."""
+        sent = request
+        if (  # of the others nobody needs to know how late they are
+            isinstance(request, KochavaRequest)
+            and AD_SERVICES_TOKEN in request.data
+            and isinstance(message, Message)
+        ):
+            age = self._clock.now() - message.timestamp.timestamp()
+            sent = without_stale_token(request, age)
+        return Planned(request, self._encoder.encode(sent, source.name))

@@ -9,6 +9,7 @@ import math
 import re
 import socket
 import sys
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ _COMPUTED: Final[dict[str, tuple[str, bool | None]]] = {
 }
 
 _NESTED: Final = (dict, list)
+_SCALARS: Final = frozenset({str, int, float, bool})
 _MAX_DEPTH = 8
 #: Characters of a joined name from which on it is not joined further: a long name before many keys
 #: would make a request of 26 MB out of a message of 29 KB.
@@ -125,17 +127,18 @@ def event_request(
 
     The AdServices token among the options is an install's alone.
     """
-    options = dict(section(message.integrations, "Kochava"))
-    options.pop(AD_SERVICES_TOKEN, None)
+    options = section(message.integrations, "Kochava")
+    if options:
+        fields = {**fields, **_without_token(options)}
+    app_id = app_id_for(source, device)
+    data = common_data(message, device)
+    data["event_name"] = event_name
+    data["event_data"] = event_data(fields)
     return KochavaRequest(
         action="event",
-        kochava_app_id=app_id_for(source, device),
+        kochava_app_id=app_id,
         kochava_device_id=device.kochava_device_id,
-        data={
-            **common_data(message, device),
-            "event_name": event_name,
-            "event_data": event_data({**fields, **options}),
-        },
+        data=data,
     )
 
 
@@ -147,8 +150,11 @@ def without_stale_token(request: KochavaRequest, age_seconds: float) -> KochavaR
     """
     if age_seconds < AD_SERVICES_TOKEN_SECONDS or AD_SERVICES_TOKEN not in request.data:
         return request
-    data = {key: value for key, value in request.data.items() if key != AD_SERVICES_TOKEN}
-    return replace(request, data=data)
+    return replace(request, data=_without_token(request.data))
+
+
+def _without_token(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != AD_SERVICES_TOKEN}
 
 
 def engage_identify(message: Track) -> Identify | None:
@@ -193,8 +199,9 @@ def event_data(fields: dict[str, Any]) -> dict[str, Any]:
     out wins over one that comes from joining or from the prefix.
     """
     flat = flatten(fields)
-    for key in [key for key in flat if key.lower() in RESERVED_KEYS]:
-        flat.setdefault(RESERVED_PREFIX + key, flat.pop(key))
+    if not RESERVED_KEYS.isdisjoint(map(str.lower, flat)):
+        for key in [key for key in flat if key.lower() in RESERVED_KEYS]:
+            flat.setdefault(RESERVED_PREFIX + key, flat.pop(key))
     if "sum" in flat:  # Kochava adds them up: one that is no number keeps out of the way
         said = flat.pop("sum")
         total = amount(said)
@@ -207,8 +214,10 @@ def event_data(fields: dict[str, Any]) -> dict[str, Any]:
 
 def flatten(fields: dict[str, Any]) -> dict[str, Any]:
     """One level of scalars: see `event_data`."""
+    if _SCALARS.issuperset(map(type, fields.values())):  # as most are already
+        return dict(fields)
     flat: dict[str, Any] = {}
-    level = list(fields.items())
+    level: Iterable[tuple[str, Any]] = fields.items()
     for depth in range(_MAX_DEPTH):
         deeper: list[tuple[str, Any]] = []
         for key, value in level:
@@ -221,6 +230,8 @@ def flatten(fields: dict[str, Any]) -> dict[str, Any]:
                 deeper += ((f"{key}_{inner}", leaf) for inner, leaf in value.items())
             else:
                 flat.setdefault(key, msgspec.json.encode(value).decode())
+        if not deeper:
+            break
         level = deeper
     return flat
 
@@ -229,9 +240,9 @@ def amount(value: object) -> float | int | None:
     """A sum of money as a number, from a number or from text such as "9.99", "$1,299.00" or
     "9.99 USD"; None for all else. Segment's classic destinations read revenue so (facade).
     """
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, (int, float)):
         return value if abs(value) <= sys.float_info.max else None
     match = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:

@@ -219,6 +219,29 @@ def test_kochavas_own_options_are_laid_over_the_fields(
     assert (request.data["event_name"], request.data["event_data"]) == ("Subscribe", fields)
 
 
+def test_the_token_of_an_install_is_taken_out_of_the_options_alone() -> None:
+    message = make_message(integrations={"Kochava": {"ad_services_token": "option", "a": 1}})
+    fields = {"ad_services_token": "property"}
+    request = event_request(message, PER_PLATFORM, DEVICE, "Subscribe", fields)
+    assert request.data["event_data"] == {"ad_services_token": "property", "a": 1}
+
+
+@pytest.mark.parametrize("integrations", [{}, {"Kochava": {"plan": "gold"}}], ids=json.dumps)
+@pytest.mark.parametrize("properties", [{}, {"a": 1}, {"a": None, "sum": "1"}], ids=json.dumps)
+def test_what_a_plugin_adds_to_a_request_stays_out_of_the_message(
+    properties: dict[str, Any], integrations: dict[str, Any]
+) -> None:
+    """Other plugins see the same message."""
+    message = make_message(integrations=integrations, properties=properties)
+    assert isinstance(message, Track)
+    before = json.dumps([properties, integrations])
+    request = event_request(message, PER_PLATFORM, DEVICE, "Subscribe", message.properties)
+    request.data["event_data"]["added"] = True
+    request.data["device_ids"]["added"] = "x"
+    assert json.dumps([message.properties, message.integrations]) == before
+    assert DEVICE.ids == {"idfv": "v-1"}
+
+
 def install(**data: Any) -> KochavaRequest:
     return KochavaRequest(
         action="install", kochava_app_id="koacme", kochava_device_id="d-1", data=data

@@ -13,12 +13,19 @@ from proxy.spool.base import Leased, Parked, Refusal
 from proxy.states import Deliver, Outcome, Planned, Settlement
 
 DIGEST_BYTES: Final = 8
+#: How nearly every event ends.
+_DELIVERED: Final = Settlement("delivered")
 
 
 class Delivery:
     """A leased event that is to be delivered. Its requests are sent in order; one that is refused
     does not stop the rest (links of other devices), one that must wait does.
     """
+
+    #: The request to send next, None if all are answered.
+    next: Planned | None
+    #: The app that the next request is for, "" if there is none.
+    app: str
 
     def __init__(self, leased: Leased, prepared: Prepared) -> None:
         assert isinstance(prepared.decision, Deliver)  # the caller has looked
@@ -31,24 +38,16 @@ class Delivery:
             self._left = [(requests[0], b"")]
         else:
             self._left = [each for each in _digests(requests) if each[1] not in self.done]
+        self._look()
 
     @property
     def bulk(self) -> bool:
         return self.leased.lane.bulk
 
-    @property
-    def next(self) -> Planned | None:
-        """The request to send next, None if all are answered."""
-        return self._left[0][0] if self._left else None
-
-    @property
-    def app(self) -> str:
-        """The app that the next request is for, "" if there is none."""
-        return app_of(self._left[0][0].request, self.leased.event.source) if self._left else ""
-
     def answered(self, outcome: Outcome) -> None:
         """Takes the end of the next request, be it delivered or refused."""
         planned, digest = self._left.pop(0)
+        self._look()
         if digest:
             self.done.add(digest)
         if outcome.kind == "refused" and self.refusal is None:
@@ -57,11 +56,12 @@ class Delivery:
     def give_up(self) -> None:
         """Nothing of it is sent any more."""
         self._left.clear()
+        self._look()
 
     def settlement(self) -> Settlement:
         """The end of the event, once every request is answered."""
         if self.refusal is None:
-            return Settlement("delivered")
+            return _DELIVERED
         outcome = self.refusal.outcome
         return Settlement("dead", outcome.reason, "", self.refusal.outgoing, outcome)
 
@@ -69,6 +69,14 @@ class Delivery:
         """How it waits for its app and for `due`, what is answered kept in mind."""
         done = frozenset(self.done)
         return Parked(due, self.app, attempts, first_attempt_at, done, self.refusal)
+
+    def _look(self) -> None:
+        """At what is to be sent next: it is asked for much more often than it changes."""
+        if self._left:
+            self.next = self._left[0][0]
+            self.app = app_of(self.next.request, self.leased.event.source)
+        else:
+            self.next, self.app = None, ""
 
 
 def app_of(request: Request, source: str) -> str:

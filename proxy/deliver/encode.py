@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from base64 import b64encode
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.config import Config
 from proxy.deliver.signing import php_json, sign
@@ -61,7 +62,7 @@ class Encoder:
             if not request.data.get("device_ua"):
                 # Tells Kochava to make a user agent from device_ver ("S2S Without Device UA").
                 headers["User-Agent"] = "Unknown"
-            body = _encode(self._body(request))
+            body = _encode(_escaped(request) if self._kochava.encode_user_agent else request)
         keys = self._keys.get(source)
         if keys:
             body = php_json(body)
@@ -94,9 +95,10 @@ class Encoder:
         said = {key: value for key, value in body.items() if value is not None}
         return Outgoing("POST", self._segment_url, headers, _encode(said))
 
-    def _body(self, request: KochavaRequest) -> dict[str, Any]:
-        data = request.data
-        user_agent = data.get("device_ua")
-        if self._kochava.encode_user_agent and isinstance(user_agent, str):
-            data = {**data, "device_ua": quote(user_agent, safe="")}
-        return {**msgspec.structs.asdict(request), "data": data}
+
+def _escaped(request: KochavaRequest) -> KochavaRequest:
+    """`request` with its user agent URL-encoded."""
+    user_agent = request.data.get("device_ua")
+    if not isinstance(user_agent, str):
+        return request
+    return replace(request, data={**request.data, "device_ua": quote(user_agent, safe="")})

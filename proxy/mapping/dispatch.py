@@ -6,13 +6,14 @@ devices always give the same decision.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
 import msgspec
 
+from proxy.decode import TYPES
 from proxy.device import Device
 from proxy.errors import Filtered
 from proxy.kochava import IdentityLink, KochavaRequest, SegmentTrack
@@ -47,11 +48,15 @@ class Dispatcher:
     def __init__(self, plugins: Plugins, devices_of: DevicesOf) -> None:
         self._plugins = plugins
         self._devices_of = devices_of
+        self._drop_reason = plugins.asking("drop_reason")
+        self._campaign_context = plugins.asking("campaign_context")
+        self._map = {type_: plugins.asking(f"map_{type_}") for type_ in TYPES}
+        self._map_postback = plugins.asking("map_postback")
 
     def drop_reason(self, message: Message, source: Source) -> Filter | Fail | None:
         """Why this message goes no further, if it does not."""
         try:
-            reason = self._plugins.hook.drop_reason(message=message, source=source)
+            reason = self._drop_reason(message, source)
         except Filtered as filtered:
             return Filter(filtered.reason)
         except PLUGIN_FAULTS as error:
@@ -59,30 +64,31 @@ class Dispatcher:
         if reason is None:
             return None
         if not isinstance(reason, str) or not reason:
-            given = {"message": message, "source": source}
-            return self._wrong_answer("drop_reason", reason, "a reason or None", given)
+            wanted = "a reason or None"
+            return self._wrong_answer("drop_reason", reason, wanted, message, source)
         return Filter(reason)
 
     def map(self, message: Message, source: Source) -> Requests | Filter | Fail:
         """What to send for a message that was not dropped."""
-        given: dict[str, object] = {"message": message, "source": source}
         try:
-            campaign = self._plugins.hook.campaign_context(**given)
+            campaign = self._campaign_context(message, source)
             if not (campaign is None or isinstance(campaign, Campaign)):
                 wanted = "a Campaign or None"
-                return self._wrong_answer("campaign_context", campaign, wanted, given)
-            given["campaign"] = campaign
-            answer = getattr(self._plugins.hook, f"map_{message.type}")(**given)
+                return self._wrong_answer("campaign_context", campaign, wanted, message, source)
+            answer = self._map[message.type](message, source, campaign)
         except Filtered as filtered:
             return Filter(filtered.reason)
         except PLUGIN_FAULTS as error:
             return self._fail(error)
+        if isinstance(answer, KochavaRequest):  # as nearly all are
+            return Requests((answer,))
         if answer is None:
             return UNMAPPED
         requests = answer if isinstance(answer, (list, tuple)) else (answer,)
         if not all(isinstance(request, _REQUESTS) for request in requests):
             wanted = "a KochavaRequest, an IdentityLink, a list of these, or None"
-            return self._wrong_answer(f"map_{message.type}", answer, wanted, given)
+            hook = f"map_{message.type}"
+            return self._wrong_answer(hook, answer, wanted, message, source, campaign)
         if not requests:
             return Filter("mapped_to_nothing")
         return self._join(message, source, requests)
@@ -91,9 +97,8 @@ class Dispatcher:
         self, postback: Postback, source: Source, identity: Identity | None
     ) -> SegmentTrack | Filter | Fail:
         """What to send to Segment for a postback."""
-        given = {"postback": postback, "source": source, "identity": identity}
         try:
-            answer = self._plugins.hook.map_postback(**given)
+            answer = self._map_postback(postback, source, identity)
         except Filtered as filtered:
             return Filter(filtered.reason)
         except PLUGIN_FAULTS as error:
@@ -101,7 +106,8 @@ class Dispatcher:
         if answer is None:
             return UNMAPPED
         if not isinstance(answer, SegmentTrack):
-            return self._wrong_answer("map_postback", answer, "a SegmentTrack or None", given)
+            wanted, given = "a SegmentTrack or None", (postback, source, identity)
+            return self._wrong_answer("map_postback", answer, wanted, *given)
         return answer
 
     def _join(
@@ -136,19 +142,17 @@ class Dispatcher:
                     return plugin.name
         return "unknown"
 
-    def _wrong_answer(
-        self, hook: str, answer: object, wanted: str, given: Mapping[str, object]
-    ) -> Fail:
-        name = self._who_answered(hook, given)
+    def _wrong_answer(self, hook: str, answer: object, wanted: str, *given: object) -> Fail:
+        name = self._who_answered(hook, *given)
         what = f"{hook} of plugin {name} answered {type(answer).__name__}, not {wanted}"
         return Fail(f"plugin_error:{name}", what)
 
-    def _who_answered(self, hook: str, given: Mapping[str, object]) -> str:
+    def _who_answered(self, hook: str, *given: object) -> str:
         """Asks again, listening. Hooks are pure, so that the same plugin gives the same answer;
         one that is not, and now raises, must do no harm.
         """
         said: list[tuple[str, str, object]] = []
         with suppress(Exception), self._plugins.listening(lambda *heard: said.append(heard)):
-            getattr(self._plugins.hook, hook)(**given)
+            self._plugins.asking(hook)(*given)
         answers = [name for asked, name, answer in said if asked == hook and answer is not None]
         return answers[-1] if answers else "unknown"

@@ -12,6 +12,7 @@ the answer to use instead.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
@@ -119,3 +120,8 @@ class Hooks:
     @hookspec
     def event_settled(self, message: Message | Postback, settlement: Settlement) -> None:
         """An event has come to its end, and the disk knows it."""
+
+
+def parameters(hook: str) -> tuple[str, ...]:
+    """The names of what a hook is given, in their order."""
+    return tuple(inspect.signature(getattr(Hooks, hook)).parameters)[1:]

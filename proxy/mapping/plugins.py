@@ -26,7 +26,8 @@ import pluggy
 
 import plugins as builtins_package
 from proxy.errors import ConfigError, PluginError, Problem
-from proxy.mapping.hookspecs import NAMESPACE, OBSERVERS, Hooks
+from proxy.mapping.asking import Ask, first_answer
+from proxy.mapping.hookspecs import NAMESPACE, OBSERVERS, Hooks, parameters
 
 if TYPE_CHECKING:
     from proxy.config import Config
@@ -88,11 +89,15 @@ class Plugins:
         implementations = getattr(self.hook, hook).get_hookimpls()
         return [each.plugin_name for each in reversed(implementations)]
 
+    def asking(self, hook: str) -> Ask:
+        """What asks for the one answer of a hook."""
+        return first_answer(getattr(self.hook, hook))
+
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:
         """Within this context `listener` hears every answer of every plugin.
 
-        It stands between pluggy and the plugins' own functions, so that what is heard is what
+        It stands between whoever asks and the plugins' own functions, so that what is heard is what
         delivery gets; outside this context nothing stands there and it costs nothing.
         """
         heard = [
@@ -273,7 +278,7 @@ def _check_hook(plugin: Plugin, hook: str, function: Any, options: Any) -> None:
     if inspect.isgeneratorfunction(function) != bool(options.get("wrapper")):
         what = "yields without wrapper=True, or is a wrapper that never yields"
         raise _wrong(plugin, hook, function, what, "a wrapper yields exactly once")
-    allowed = list(inspect.signature(getattr(Hooks, hook)).parameters)[1:]
+    allowed = parameters(hook)
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in allowed:
             mend = f"it may take: {', '.join(allowed)}"
