@@ -46,6 +46,8 @@ def open_for_reading(path: Path) -> apsw.Connection:
     """A second connection that only reads, beside a running proxy or without one."""
     connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
+    # Else a statement with LIMIT ? is compiled anew at each call, to look at the number.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     # The last to close, after a crash, would write the WAL into the file, and delete it.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import pytest
 
 from proxy.database import Database
@@ -63,6 +64,34 @@ async def test_no_statement_of_the_flow_scans_a_table(
              "SELECT 1 FROM events WHERE bulk LIMIT 1")  # fmt: skip
     scans = [plan for plan in scans if not any(each in plan for each in short)]
     assert scans == []
+
+
+async def test_no_statement_of_leasing_is_compiled_at_each_call(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    compiled = 0
+
+    def authorize(*_: object) -> int:  # SQLite asks while it compiles
+        nonlocal compiled
+        compiled += 1
+        return apsw.SQLITE_OK
+
+    async def flow(name: str) -> None:
+        """A live one waits for a bulk one and for one that is parked."""
+        await spool.append("acme", events(f"{name}-1", device=name, bulk=True), {})
+        await spool.append("acme", events(f"{name}-2", f"{name}-3", device=name), {})
+        (first,) = lease_now(spool)
+        await spool.settle(first, Settlement("delivered"))
+        (second,) = lease_now(spool)
+        await spool.park(second, Parked(clock.now(), "ko-ios", 1, NOW))
+        assert ids(lease_now(spool)) == [f"{name}-2"]
+
+    database._reader.authorizer = authorize
+    await flow("a")
+    assert compiled
+    compiled = 0
+    await flow("b")
+    assert compiled == 0
 
 
 async def test_an_append_takes_as_many_statements_in_an_old_window_as_in_a_new_one(
