@@ -20,7 +20,7 @@ from proxy.spool.lanes import Cursor, Lanes
 from proxy.spool.parking import Parking
 from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
-from proxy.writes import tell
+from proxy.writes import numbers, tell
 
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
@@ -123,7 +123,7 @@ class SqliteSpool:
         scans = 0
         while len(found) < limit:
             if cursor.turn:
-                found += self._lease_one(cursor.turn.popleft(), lane)
+                found += self._freed(lane, cursor, limit - len(found))
             elif cursor.read_up or scans == MAX_SCANS:
                 break
             else:
@@ -131,11 +131,12 @@ class SqliteSpool:
                 scans += 1
         return found
 
-    def _lease_one(self, id_: int, lane: Lane) -> list[Leased]:
-        found = self._database.read(rows.ONE, (id_,))
-        if found and found[0][8] is not None:
-            self._parking.leased.add(id_)
-        return [rows.leased(row, lane) for row in found]
+    def _freed(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
+        """Events whose turn has come: the one before them is settled."""
+        ids = [cursor.turn.popleft() for _ in range(min(limit, len(cursor.turn)))]
+        read = self._database.read(rows.THESE, (numbers(ids),))
+        self._parking.leased.update(row[0] for row in read if row[8] is not None)
+        return [rows.leased(row, lane) for row in read]
 
     def _scan(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
         # Bulk never overtakes what is live: an event of its device might be among it.

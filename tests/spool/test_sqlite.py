@@ -7,6 +7,7 @@ import pytest
 
 from proxy.database import Database
 from proxy.errors import StorageError
+from proxy.spool import rows
 from proxy.spool.base import Leased, Parked, Refusal
 from proxy.spool.letters import Which, read_letter, read_letters
 from proxy.spool.sqlite import SqliteSpool
@@ -248,3 +249,29 @@ async def test_what_is_met_while_the_one_before_it_is_being_settled_has_its_turn
         assert lease_now(spool, 1) == []  # the next is seen, too early
         await settled
     assert counts(database.path).delivered == 3
+
+
+async def test_events_whose_turn_has_come_are_leased_by_one_query_in_the_order_of_their_turns(
+    spool: SqliteSpool, database: Database
+) -> None:
+    names = [f"{place}-{device}" for place in range(2) for device in "abcde"]
+    for name in names:
+        await spool.append("acme", events(name, device=name[-1]), {})
+    first = {leased.event.message_id[-1]: leased for leased in lease_now(spool)}
+    for device in "cabed":
+        await spool.settle(first[device], Settlement("delivered"))
+    await database.write(
+        lambda cursor: cursor.execute("DELETE FROM events WHERE message_id = '1-b'")
+    )
+    (live, _) = spool.lanes()
+    read: list[str] = []
+
+    def trace(_: object, statement: str, __: object) -> bool:
+        read.append(statement)
+        return True
+
+    database._reader.exec_trace = trace
+    assert ids(spool.lease(live, 2)) == ["1-c", "1-a"]
+    assert read == [rows.THESE]
+    database._reader.exec_trace = None
+    assert ids(spool.lease(live, 2)) == ["1-e", "1-d"]  # passing over the one that is gone
