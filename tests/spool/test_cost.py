@@ -66,7 +66,7 @@ async def test_no_statement_of_the_flow_scans_a_table(
     assert scans == []
 
 
-async def test_no_statement_of_leasing_is_compiled_at_each_call(
+async def test_no_statement_of_the_flow_is_compiled_at_each_call(
     spool: SqliteSpool, database: Database, clock: FakeClock
 ) -> None:
     compiled = 0
@@ -86,7 +86,8 @@ async def test_no_statement_of_leasing_is_compiled_at_each_call(
         await spool.park(second, Parked(clock.now(), "ko-ios", 1, NOW))
         assert ids(lease_now(spool)) == [f"{name}-2"]
 
-    database._reader.authorizer = authorize
+    for connection in (database._reader, database._committer.connection):
+        connection.authorizer = authorize
     await flow("a")
     assert compiled
     compiled = 0
