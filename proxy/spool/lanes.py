@@ -16,6 +16,11 @@ class Cursor:
         self.turn: deque[int] = deque()
         self.read_up = False  # until there is news
 
+    def read_to(self, id_: int) -> None:
+        """Nothing of the lane is left up to this id, and nothing beyond it is known of."""
+        self.id = max(self.id, id_)
+        self.read_up = True
+
 
 class Lanes:
     """Those that stand in the file; both of a source are made at once."""

@@ -161,10 +161,13 @@ class SqliteSpool:
                     self._parking.leased.add(id_)
                 found.append(rows.leased(row, lane))
         if len(read) < limit:
-            cursor.id = max(cursor.id, end)
-            cursor.read_up = True
-        if some_bulk and not lane.bulk:  # now that may be read as far
-            self._lanes.other(lane).read_up = False
+            cursor.read_to(end)
+        if not lane.bulk:
+            bulk = self._lanes.other(lane)
+            if some_bulk:  # now that may be read as far
+                bulk.read_up = False
+            else:
+                bulk.read_to(newest)
         return found
 
     def _bulk_before(self, lane: Lane, device: int, id_: int) -> list[tuple[int, bool]]:

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from proxy.database import Database
+from proxy.spool import rows
 from proxy.spool.base import Parked
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outgoing, Settlement
@@ -144,6 +145,24 @@ async def test_after_a_restart_parked_events_are_read_over_once_and_not_at_every
     database._reader.set_progress_handler(None)
     await restarted.append("acme", events("last"), {})
     assert ids(lease_now(restarted)) == ["last"]
+
+
+async def test_a_lone_live_event_is_leased_by_two_statements_though_there_are_two_lanes(
+    spool: SqliteSpool, database: Database
+) -> None:
+    await spool.append("acme", events("m-1"), {})
+    live, bulk = spool.lanes()
+    read: list[str] = []
+
+    def trace(_: object, statement: str, __: object) -> bool:
+        read.append(statement)
+        return True
+
+    database._reader.exec_trace = trace
+    assert ids(spool.lease(live, 20)) == ["m-1"]
+    assert spool.lease(bulk, 20) == []
+    assert read == [rows.OVERVIEW, rows.FRESH]
+    database._reader.exec_trace = None
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:
