@@ -46,9 +46,11 @@ _refusal = msgspec.json.Decoder(Refusal)
 
 
 def leased(row: tuple[Any, ...], lane: Lane) -> Leased:
-    id_, device, source, message_id, type_, received_at, facts, raw, *earlier = row
+    (
+        id_, device, source, message_id, type_, received_at, facts, raw,
+        attempts, first, done, refusal,
+    ) = row  # fmt: skip
     event = Event(source, message_id, type_, received_at, facts, raw, device)
-    attempts, first, done, refusal = earlier
     if attempts is None:
         return Leased(id_, event, lane)
     return Leased(
