@@ -119,17 +119,17 @@ class SqliteSpool:
 
     def lease(self, lane: Lane, limit: int) -> list[Leased]:
         cursor = self._lanes.cursor(lane)
-        found: list[Leased] = []
+        ready = cursor.ready
         scans = 0
-        while len(found) < limit:
+        while len(ready) < limit:
             if cursor.turn:
-                found += self._freed(lane, cursor, limit - len(found))
+                ready += self._freed(lane, cursor, limit)
             elif cursor.read_up or scans == MAX_SCANS:
                 break
             else:
-                found += self._scan(lane, cursor, limit - len(found))
+                ready += self._scan(lane, cursor, limit)
                 scans += 1
-        return found
+        return [ready.popleft() for _ in range(min(limit, len(ready)))]
 
     def _freed(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
         """Events whose turn has come: the one before them is settled."""

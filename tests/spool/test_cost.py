@@ -15,7 +15,7 @@ from proxy.spool.base import Parked
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outgoing, Settlement
 from tests.spool.conftest import DAY
-from tests.spool.helpers import events, ids, lease_now
+from tests.spool.helpers import events, ids, lease_now, reads
 from tests.support import NOW, FakeClock
 
 REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
@@ -152,17 +152,10 @@ async def test_a_lone_live_event_is_leased_by_two_statements_though_there_are_tw
 ) -> None:
     await spool.append("acme", events("m-1"), {})
     live, bulk = spool.lanes()
-    read: list[str] = []
-
-    def trace(_: object, statement: str, __: object) -> bool:
-        read.append(statement)
-        return True
-
-    database._reader.exec_trace = trace
-    assert ids(spool.lease(live, 20)) == ["m-1"]
-    assert spool.lease(bulk, 20) == []
-    assert read == [rows.OVERVIEW, rows.FRESH]
-    database._reader.exec_trace = None
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 20)) == ["m-1"]
+        assert spool.lease(bulk, 20) == []
+    assert statements == [rows.OVERVIEW, rows.FRESH]
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:

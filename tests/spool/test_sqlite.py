@@ -13,7 +13,7 @@ from proxy.spool.letters import Which, read_letter, read_letters
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outcome, Outgoing, Settlement
 from tests.spool.conftest import DAY, OpenDatabase
-from tests.spool.helpers import counts, events, ids, lease_now, pending
+from tests.spool.helpers import counts, events, ids, lease_now, pending, reads
 from tests.support import NOW, FakeClock
 
 REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
@@ -251,6 +251,22 @@ async def test_what_is_met_while_the_one_before_it_is_being_settled_has_its_turn
     assert counts(database.path).delivered == 3
 
 
+async def test_what_was_read_beyond_what_was_asked_for_is_leased_next(
+    spool: SqliteSpool, database: Database
+) -> None:
+    await spool.append("acme", events("a-1", "a-2", device="a"), {})
+    await spool.append("acme", events("b", "c", "d"), {})
+    live, _ = spool.lanes()
+    # Two are read at a time; of the first two one has to wait.
+    first, _ = leased = spool.lease(live, 2)
+    assert ids(leased) == ["a-1", "b"]
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 1)) == ["c"]
+    assert statements == []
+    await spool.settle(first, Settlement("delivered"))
+    assert ids(spool.lease(live, 3)) == ["a-2", "d"]
+
+
 async def test_events_whose_turn_has_come_are_leased_by_one_query_in_the_order_of_their_turns(
     spool: SqliteSpool, database: Database
 ) -> None:
@@ -264,14 +280,7 @@ async def test_events_whose_turn_has_come_are_leased_by_one_query_in_the_order_o
         lambda cursor: cursor.execute("DELETE FROM events WHERE message_id = '1-b'")
     )
     (live, _) = spool.lanes()
-    read: list[str] = []
-
-    def trace(_: object, statement: str, __: object) -> bool:
-        read.append(statement)
-        return True
-
-    database._reader.exec_trace = trace
-    assert ids(spool.lease(live, 2)) == ["1-c", "1-a"]
-    assert read == [rows.THESE]
-    database._reader.exec_trace = None
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 2)) == ["1-c", "1-a"]
+    assert statements == [rows.THESE]
     assert ids(spool.lease(live, 2)) == ["1-e", "1-d"]  # passing over the one that is gone
