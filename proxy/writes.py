@@ -12,9 +12,10 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
+import msgspec
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -29,7 +30,7 @@ Work = Callable[[apsw.Cursor, Sequence[Item]], Sequence[T]]
 _ROWS: Final = (64, 8, 1)
 
 
-class Write(NamedTuple):
+class Write(msgspec.Struct, frozen=True):
     """A job, or else an item of work. `answered` is told, in the loop, what it answers, or the
     exception for which it did not.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from proxy.database import Database
-from proxy.spool.base import Lane
+from proxy.spool.base import Lane, Leased
 
 
 class Cursor:
@@ -14,7 +14,13 @@ class Cursor:
     def __init__(self) -> None:
         self.id = 0
         self.turn: deque[int] = deque()
+        self.ready: deque[Leased] = deque()  # read beyond what was asked for
         self.read_up = False  # until there is news
+
+    def read_to(self, id_: int) -> None:
+        """Nothing of the lane is left up to this id, and nothing beyond it is known of."""
+        self.id = max(self.id, id_)
+        self.read_up = True
 
 
 class Lanes:

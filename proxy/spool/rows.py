@@ -33,11 +33,11 @@ SELECT {COLUMNS} FROM events e LEFT JOIN parked p ON p.id = e.id
 WHERE e.lane = ? AND e.id > ? AND e.id <= ? AND e.device % ? = ? AND p.app IS NULL
 ORDER BY e.id LIMIT ?
 """
-ONE: Final = f"""
-SELECT {COLUMNS} FROM events e LEFT JOIN parked p ON p.id = e.id WHERE e.id = ?
+#: Of `carray`, in its order, for a CROSS JOIN keeps to that; without those that are gone.
+THESE: Final = f"""
+SELECT {COLUMNS} FROM carray(?) CROSS JOIN events e ON e.id = value
+LEFT JOIN parked p ON p.id = e.id
 """
-
-
 BULK_BEFORE: Final = """
 SELECT e.id, p.id IS NOT NULL FROM events e LEFT JOIN parked p ON p.id = e.id
 WHERE e.device = ? AND e.bulk AND e.id > ? AND e.id < ? AND p.app IS NULL ORDER BY e.id
@@ -46,9 +46,11 @@ _refusal = msgspec.json.Decoder(Refusal)
 
 
 def leased(row: tuple[Any, ...], lane: Lane) -> Leased:
-    id_, device, source, message_id, type_, received_at, facts, raw, *earlier = row
+    (
+        id_, device, source, message_id, type_, received_at, facts, raw,
+        attempts, first, done, refusal,
+    ) = row  # fmt: skip
     event = Event(source, message_id, type_, received_at, facts, raw, device)
-    attempts, first, done, refusal = earlier
     if attempts is None:
         return Leased(id_, event, lane)
     return Leased(

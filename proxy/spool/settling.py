@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
+import msgspec
 
 from proxy.spool import ledger, rows
 from proxy.spool.base import Leased
@@ -23,7 +24,7 @@ WHERE p.device IN carray(?) GROUP BY p.device
 Settled = list[tuple[int, int]] | None
 
 
-class End(NamedTuple):
+class End(msgspec.Struct, frozen=True):
     """That an event is settled, at `now` in epoch seconds."""
 
     leased: Leased
@@ -45,11 +46,12 @@ def settle(cursor: apsw.Cursor, ends: Sequence[End]) -> list[Settled]:
             raise _EndedBefore
         return [None]  # an event ends once
     lines: Counter[ledger.Line] = Counter()
-    for leased, settlement, now in ends:
+    for end in ends:
+        settlement = end.settlement
         if settlement.state == "dead":
-            rows.bury(cursor, leased, settlement, now)
+            rows.bury(cursor, end.leased, settlement, end.now)
         reason = rows.storable(settlement.reason) if settlement.state == "filtered" else ""
-        lines[leased.event.source, settlement.state, reason] += 1
+        lines[end.leased.event.source, settlement.state, reason] += 1
     ledger.count_all(cursor, lines)
     devices = numbers({end.leased.event.device for end in ends})
     found: Any = cursor.execute(_BEHIND, (devices,)).fetchall()

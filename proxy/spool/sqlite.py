@@ -20,7 +20,7 @@ from proxy.spool.lanes import Cursor, Lanes
 from proxy.spool.parking import Parking
 from proxy.spool.pauses import SqlitePauses
 from proxy.states import Settlement
-from proxy.writes import tell
+from proxy.writes import numbers, tell
 
 MAX_SCANS: Final = 20  # of as many events as are asked for, in one lease: it never takes long
 #: Ids of events kept in memory because an earlier one of their device is leased; those beyond are
@@ -120,23 +120,24 @@ class SqliteSpool:
 
     def lease(self, lane: Lane, limit: int) -> list[Leased]:
         cursor = self._lanes.cursor(lane)
-        found: list[Leased] = []
+        ready = cursor.ready
         scans = 0
-        while len(found) < limit:
+        while len(ready) < limit:
             if cursor.turn:
-                found += self._lease_one(cursor.turn.popleft(), lane)
+                ready += self._freed(lane, cursor, limit)
             elif cursor.read_up or scans == MAX_SCANS:
                 break
             else:
-                found += self._scan(lane, cursor, limit - len(found))
+                ready += self._scan(lane, cursor, limit)
                 scans += 1
-        return found
+        return [ready.popleft() for _ in range(min(limit, len(ready)))]
 
-    def _lease_one(self, id_: int, lane: Lane) -> list[Leased]:
-        found = self._database.read(rows.ONE, (id_,))
-        if found and found[0][8] is not None:
-            self._parking.leased.add(id_)
-        return [rows.leased(row, lane) for row in found]
+    def _freed(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
+        """Events whose turn has come: the one before them is settled."""
+        ids = [cursor.turn.popleft() for _ in range(min(limit, len(cursor.turn)))]
+        read = self._database.read(rows.THESE, (numbers(ids),))
+        self._parking.leased.update(row[0] for row in read if row[8] is not None)
+        return [rows.leased(row, lane) for row in read]
 
     def _scan(self, lane: Lane, cursor: Cursor, limit: int) -> list[Leased]:
         # Bulk never overtakes what is live: an event of its device might be among it.
@@ -161,10 +162,13 @@ class SqliteSpool:
                     self._parking.leased.add(id_)
                 found.append(rows.leased(row, lane))
         if len(read) < limit:
-            cursor.id = max(cursor.id, end)
-            cursor.read_up = True
-        if some_bulk and not lane.bulk:  # now that may be read as far
-            self._lanes.other(lane).read_up = False
+            cursor.read_to(end)
+        if not lane.bulk:
+            bulk = self._lanes.other(lane)
+            if some_bulk:  # now that may be read as far
+                bulk.read_up = False
+            else:
+                bulk.read_to(newest)
         return found
 
     def _bulk_before(self, lane: Lane, device: int, id_: int) -> list[tuple[int, bool]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from proxy.database import Database, open_for_reading
@@ -44,6 +46,20 @@ def ids(leased: list[Leased]) -> list[str]:
 def pending(database: Database) -> list[str]:
     """The message ids in the queue, in its order."""
     return [row[0] for row in database.read("SELECT message_id FROM events ORDER BY id")]
+
+
+@contextmanager
+def reads(database: Database) -> Iterator[list[str]]:
+    """The statements by which it is read meanwhile, in their order."""
+    statements: list[str] = []
+
+    def trace(_cursor: object, statement: str, _values: object) -> bool:
+        statements.append(statement)
+        return True
+
+    database._reader.exec_trace = trace
+    yield statements
+    database._reader.exec_trace = None
 
 
 def counts(path: Path, source: str = "acme", now: float = NOW) -> Counts:

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import apsw
 import pytest
 
 from proxy.database import Database
+from proxy.spool import rows
 from proxy.spool.base import Parked
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outgoing, Settlement
 from tests.spool.conftest import DAY
-from tests.spool.helpers import events, ids, lease_now
+from tests.spool.helpers import events, ids, lease_now, reads
 from tests.support import NOW, FakeClock
 
 REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
@@ -65,6 +67,35 @@ async def test_no_statement_of_the_flow_scans_a_table(
     assert scans == []
 
 
+async def test_no_statement_of_the_flow_is_compiled_at_each_call(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    compiled = 0
+
+    def authorize(*_: object) -> int:  # SQLite asks while it compiles
+        nonlocal compiled
+        compiled += 1
+        return apsw.SQLITE_OK
+
+    async def flow(name: str) -> None:
+        """A live one waits for a bulk one and for one that is parked."""
+        await spool.append("acme", events(f"{name}-1", device=name, bulk=True), {})
+        await spool.append("acme", events(f"{name}-2", f"{name}-3", device=name), {})
+        (first,) = lease_now(spool)
+        await spool.settle(first, Settlement("delivered"))
+        (second,) = lease_now(spool)
+        await spool.park(second, Parked(clock.now(), "ko-ios", 1, NOW))
+        assert ids(lease_now(spool)) == [f"{name}-2"]
+
+    for connection in (database._reader, database._committer.connection):
+        connection.authorizer = authorize
+    await flow("a")
+    assert compiled
+    compiled = 0
+    await flow("b")
+    assert compiled == 0
+
+
 async def test_an_append_takes_as_many_statements_in_an_old_window_as_in_a_new_one(
     spool: SqliteSpool, database: Database, clock: FakeClock
 ) -> None:
@@ -114,6 +145,17 @@ async def test_after_a_restart_parked_events_are_read_over_once_and_not_at_every
     database._reader.set_progress_handler(None)
     await restarted.append("acme", events("last"), {})
     assert ids(lease_now(restarted)) == ["last"]
+
+
+async def test_a_lone_live_event_is_leased_by_two_statements_though_there_are_two_lanes(
+    spool: SqliteSpool, database: Database
+) -> None:
+    await spool.append("acme", events("m-1"), {})
+    live, bulk = spool.lanes()
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 20)) == ["m-1"]
+        assert spool.lease(bulk, 20) == []
+    assert statements == [rows.OVERVIEW, rows.FRESH]
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:

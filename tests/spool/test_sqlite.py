@@ -7,12 +7,13 @@ import pytest
 
 from proxy.database import Database
 from proxy.errors import StorageError
+from proxy.spool import rows
 from proxy.spool.base import Leased, Parked, Refusal
 from proxy.spool.letters import Which, read_letter, read_letters
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Outcome, Outgoing, Settlement
 from tests.spool.conftest import DAY, OpenDatabase
-from tests.spool.helpers import counts, events, ids, lease_now, pending
+from tests.spool.helpers import counts, events, ids, lease_now, pending, reads
 from tests.support import NOW, FakeClock
 
 REQUEST = Outgoing("POST", "https://kochava.test/", {}, b"{}")
@@ -279,3 +280,38 @@ async def test_an_end_that_another_event_of_the_device_waits_for_is_written_at_o
         if expected != "m-3":
             async with asyncio.timeout(5):
                 await ended
+
+
+async def test_what_was_read_beyond_what_was_asked_for_is_leased_next(
+    spool: SqliteSpool, database: Database
+) -> None:
+    await spool.append("acme", events("a-1", "a-2", device="a"), {})
+    await spool.append("acme", events("b", "c", "d"), {})
+    live, _ = spool.lanes()
+    # Two are read at a time; of the first two one has to wait.
+    first, _ = leased = spool.lease(live, 2)
+    assert ids(leased) == ["a-1", "b"]
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 1)) == ["c"]
+    assert statements == []
+    await spool.settle(first, Settlement("delivered"))
+    assert ids(spool.lease(live, 3)) == ["a-2", "d"]
+
+
+async def test_events_whose_turn_has_come_are_leased_by_one_query_in_the_order_of_their_turns(
+    spool: SqliteSpool, database: Database
+) -> None:
+    names = [f"{place}-{device}" for place in range(2) for device in "abcde"]
+    for name in names:
+        await spool.append("acme", events(name, device=name[-1]), {})
+    first = {leased.event.message_id[-1]: leased for leased in lease_now(spool)}
+    for device in "cabed":
+        await spool.settle(first[device], Settlement("delivered"))
+    await database.write(
+        lambda cursor: cursor.execute("DELETE FROM events WHERE message_id = '1-b'")
+    )
+    (live, _) = spool.lanes()
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 2)) == ["1-c", "1-a"]
+    assert statements == [rows.THESE]
+    assert ids(spool.lease(live, 2)) == ["1-e", "1-d"]  # passing over the one that is gone
