@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -79,6 +80,7 @@ _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _EPOCH_DIGITS = re.compile(r"[0-9]{10}|[0-9]{13}")
+_MAX_EPOCH_DIGITS: Final = 13
 _USUAL: Final = len("2026-01-31T12:34:56.789Z")
 _LEAST_MILLISECONDS: Final = 31_557_600_000  # in seconds this would be the year 2970
 _PATH = re.compile(r" - at `\$\.(\w+)`$")
@@ -222,10 +224,14 @@ def _with_address(context: dict[str, Any], address: str | None) -> dict[str, Any
         return context
     library = context.get("library")
     name = library.get("name") if isinstance(library, dict) else None
-    from_client = isinstance(name, str) and any(part in name for part in CLIENT_LIBRARIES)
-    if from_client or context.get("direct") is True:
+    if (isinstance(name, str) and _from_client(name)) or context.get("direct") is True:
         return {**context, "ip": address}
     return context
+
+
+@lru_cache(maxsize=256)  # there are few libraries
+def _from_client(library: str) -> bool:
+    return any(part in library for part in CLIENT_LIBRARIES)
 
 
 def _timestamp(wire: Wire, batch_sent_at: str | None, received: datetime) -> datetime:
@@ -259,6 +265,8 @@ def parse_time(value: object) -> datetime | None:
     Epoch seconds and milliseconds are read too, as Segment's classic destinations did
     (segmentio/new-date). A time before 1970 is what Go and .NET write for none.
     """
+    if value is None:
+        return None
     try:
         moment = _moment(value)
     except (ValueError, OverflowError, OSError):
@@ -271,8 +279,10 @@ def _moment(value: object) -> datetime | None:
         if len(value) == _USUAL and value[-1] == "Z":  # as most SDKs write it: no more to look at
             return datetime.fromisoformat(value)
         value = value.strip().upper()
-        if not _EPOCH_DIGITS.fullmatch(value):
+        if len(value) > _MAX_EPOCH_DIGITS or not _EPOCH_DIGITS.fullmatch(value):
             moment = datetime.fromisoformat(value)
+            if moment.tzinfo is UTC:
+                return moment
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -13,6 +13,7 @@ MAX_DEPTH: Final = 200
 BATCH_ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
 ARRAY_ITEM_DEPTH: Final = 2  # [{ ... }]
 
+_SURROGATE = re.compile(rb"\\u[dD]")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -25,6 +26,12 @@ _TOKENS = re.compile(_STRING + rb"|[\[{]+|[\]}]+", re.DOTALL)
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
 _STEPS: Final = dict.fromkeys(_OPENING, 1) | dict.fromkeys(_CLOSING, -1)
+
+
+def may_hold_surrogates(body: bytes) -> bool:
+    """Whether a surrogate may be escaped in it, be it alone or one of a pair."""
+    # Most bodies escape nothing, and a single byte is looked for at many times the speed.
+    return b"\\" in body and _SURROGATE.search(body) is not None
 
 
 def mend_surrogates(body: bytes) -> Sliced[bytes]:
