@@ -236,7 +236,7 @@ def _with_address(context: dict[str, Any], address: str | None) -> dict[str, Any
     return context
 
 
-@lru_cache(maxsize=256)  # there are few libraries
+@lru_cache(maxsize=32)  # there are few libraries
 def _from_client(library: str) -> bool:
     return any(part in library for part in CLIENT_LIBRARIES)
 

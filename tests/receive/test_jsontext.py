@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.receive.jsontext import may_hold_surrogates, mend_surrogates
+from proxy.receive.jsontext import MAX_DEPTH, is_deep, may_hold_surrogates, mend_surrogates
 from proxy.receive.slices import at_once
 
 
@@ -38,3 +38,13 @@ def test_surrogates_are_mended_and_nothing_else(text: str) -> None:
 )
 def test_only_what_escapes_a_surrogate_is_looked_through(body: bytes, may: bool) -> None:
     assert may_hold_surrogates(body) == may
+
+
+@pytest.mark.parametrize("level", [('{"a":', "}"), ("[", "]"), ('[{"a":', "}]")])
+def test_nesting_is_counted_in_objects_and_lists_alike(level: tuple[str, str]) -> None:
+    opening, closing = level
+    levels = MAX_DEPTH // len(closing)
+    for more, deep in ((0, False), (1, True)):
+        nested = opening * (levels + more) + "1" + closing * (levels + more)
+        assert is_deep(nested.encode()) == deep
+    assert not is_deep(f"[{opening}1{closing}{f',{opening}1{closing}' * MAX_DEPTH}]".encode())
