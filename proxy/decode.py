@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import NoneType
 from typing import Any, Final
 
 import msgspec
@@ -77,8 +79,10 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _wire = msgspec.json.Decoder(Wire)
 _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
+_TEXT_OR_NULL: Final = (str, NoneType)
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _EPOCH_DIGITS = re.compile(r"[0-9]{10}|[0-9]{13}")
+_MAX_EPOCH_DIGITS: Final = 13
 _USUAL: Final = len("2026-01-31T12:34:56.789Z")
 _LEAST_MILLISECONDS: Final = 31_557_600_000  # in seconds this would be the year 2970
 _PATH = re.compile(r" - at `\$\.(\w+)`$")
@@ -128,7 +132,7 @@ def _check_context(context: dict[str, Any]) -> None:
     device = context.get("device")
     if isinstance(device, dict):
         for key in ("advertisingId", "advertising_id"):
-            if not isinstance(device.get(key), str | None):
+            if not isinstance(device.get(key), _TEXT_OR_NULL):
                 raise Refused("device_advertisingid_should_be_string")
     consent = context.get("consent")
     if consent is None:
@@ -151,37 +155,42 @@ def decode_event(event: Event) -> Message:
     """
     wire = read_wire(event.raw, event.type, deletions=True)
     try:
-        facts = _facts.decode(event.facts) if event.facts else Facts()
+        facts, batch_sent, received = _read_arrival(event.facts, event.received_at)
         context = merge(_optional(facts.context), wire.context or {})
         integrations = merge(_optional(facts.integrations), wire.integrations or {})
     except UNREADABLE:
         raise Refused("bad_request") from None
-    received = datetime.fromtimestamp(event.received_at, UTC)
-    return _message(
-        wire,
-        message_id=event.message_id,
-        timestamp=_timestamp(wire, facts.sent_at, received),
-        received_at=received,
-        context=_with_address(context, facts.ip),
-        integrations=integrations,
-    )
+    common = {
+        "message_id": event.message_id,
+        "user_id": wire.user_id or None,
+        "anonymous_id": wire.anonymous_id or None,
+        "timestamp": _timestamp(wire, batch_sent, received),
+        "received_at": received,
+        "context": _with_address(context, facts.ip),
+        "integrations": integrations,
+    }
+    return _message(wire, common)
 
 
-def _message(wire: Wire, **common: Any) -> Message:
-    common["user_id"] = wire.user_id or None
-    common["anonymous_id"] = wire.anonymous_id or None
-    properties, traits = wire.properties or {}, wire.traits or {}
+@lru_cache(maxsize=64)  # the messages of a batch came together, and are delivered about so
+def _read_arrival(encoded: bytes, at: float) -> tuple[Facts, datetime | None, datetime]:
+    """The facts of a message's arrival, when its batch was sent, and when it was received."""
+    facts = _facts.decode(encoded) if encoded else Facts()
+    return facts, parse_time(facts.sent_at), datetime.fromtimestamp(at, UTC)
+
+
+def _message(wire: Wire, common: dict[str, Any]) -> Message:
     match wire.type:
         case "track":
-            return Track(event=wire.event or "", properties=properties, **common)
+            return Track(event=wire.event or "", properties=wire.properties or {}, **common)
         case "identify":
-            return Identify(traits=traits, **common)
+            return Identify(traits=wire.traits or {}, **common)
         case "screen":
             return Screen(name=wire.name or None, properties=_with_category(wire), **common)
         case "page":
             return Page(name=wire.name or None, properties=_with_category(wire), **common)
         case "group":
-            return Group(group_id=wire.group_id or "", traits=traits, **common)
+            return Group(group_id=wire.group_id or "", traits=wire.traits or {}, **common)
         case "delete":
             return Delete(**common)
         case _:
@@ -222,13 +231,17 @@ def _with_address(context: dict[str, Any], address: str | None) -> dict[str, Any
         return context
     library = context.get("library")
     name = library.get("name") if isinstance(library, dict) else None
-    from_client = isinstance(name, str) and any(part in name for part in CLIENT_LIBRARIES)
-    if from_client or context.get("direct") is True:
+    if (isinstance(name, str) and _from_client(name)) or context.get("direct") is True:
         return {**context, "ip": address}
     return context
 
 
-def _timestamp(wire: Wire, batch_sent_at: str | None, received: datetime) -> datetime:
+@lru_cache(maxsize=32)  # there are few libraries
+def _from_client(library: str) -> bool:
+    return any(part in library for part in CLIENT_LIBRARIES)
+
+
+def _timestamp(wire: Wire, batch_sent: datetime | None, received: datetime) -> datetime:
     """When it happened, by the server's clock: received - (sent - original).
 
     A message with both `originalTimestamp` and `timestamp` has been through Segment, which has
@@ -242,7 +255,7 @@ def _timestamp(wire: Wire, batch_sent_at: str | None, received: datetime) -> dat
     happened = given or original
     if happened is None:
         return received
-    sent = parse_time(wire.sent_at) or parse_time(batch_sent_at)
+    sent = parse_time(wire.sent_at) or batch_sent
     if sent is None:
         return happened
     # Only Segment writes receivedAt; where it stands, it goes with this sentAt.
@@ -259,6 +272,8 @@ def parse_time(value: object) -> datetime | None:
     Epoch seconds and milliseconds are read too, as Segment's classic destinations did
     (segmentio/new-date). A time before 1970 is what Go and .NET write for none.
     """
+    if value is None:
+        return None
     try:
         moment = _moment(value)
     except (ValueError, OverflowError, OSError):
@@ -271,8 +286,10 @@ def _moment(value: object) -> datetime | None:
         if len(value) == _USUAL and value[-1] == "Z":  # as most SDKs write it: no more to look at
             return datetime.fromisoformat(value)
         value = value.strip().upper()
-        if not _EPOCH_DIGITS.fullmatch(value):
+        if len(value) > _MAX_EPOCH_DIGITS or not _EPOCH_DIGITS.fullmatch(value):
             moment = datetime.fromisoformat(value)
+            if moment.tzinfo is UTC:
+                return moment
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

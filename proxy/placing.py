@@ -6,7 +6,8 @@ so that order and urgency are the same after a restart and in every worker.
 
 from __future__ import annotations
 
-import hashlib
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
@@ -80,7 +81,8 @@ def place_postback(source: str, message_id: str) -> Place:
     return Place(own, None, of_person=False, computed=False, happened_at=None)
 
 
+@lru_cache(maxsize=256)  # most of a batch speak of one device, or of few
 def device_hash(source: str, id_: str) -> int:
     """The same number for the same device in every process, and an SQLite integer."""
-    digest = hashlib.blake2b(f"{source}\0{id_}".encode(errors="replace"), digest_size=8).digest()
+    digest = blake2b(f"{source}\0{id_}".encode(errors="replace"), digest_size=8).digest()
     return int.from_bytes(digest) & _BITS

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.decode import decode_event, read_wire
 from proxy.errors import Refused
@@ -140,6 +141,24 @@ def test_the_id_kept_in_the_row_is_the_messages_own() -> None:
 def test_the_message_wins_over_its_batch(key: str, batch: Any, message: Any, merged: Any) -> None:
     facts = {} if batch is None else {key: batch}
     assert getattr(decode({key: message}, **facts), key) == merged
+
+
+def test_messages_of_one_batch_have_nothing_in_common_that_a_plugin_could_change() -> None:
+    facts = {"context": {"app": {"name": "Acme"}}, "integrations": {"Kochava": {"plan": "gold"}}}
+    first, second = decode(BASE, **facts), decode(BASE, **facts)
+    assert first == second
+    first.context["app"]["name"] = first.integrations["Kochava"]["plan"] = "other"
+    assert second == decode(BASE, **facts)
+    assert second.context == facts["context"]
+
+
+def test_one_batch_sent_again_later_is_corrected_by_its_own_arrival() -> None:
+    event = make_event({**BASE, "timestamp": "2026-01-01T00:00:00Z"},
+                       facts={"sent_at": "2026-01-01T00:00:05Z"})  # fmt: skip
+    later = replace(event, received_at=event.received_at + 60)
+    moments = [decode_event(each) for each in (event, later, event)]
+    assert [each.timestamp.timestamp() for each in moments] == [NOW - 5, NOW + 55, NOW - 5]
+    assert [each.received_at.timestamp() for each in moments] == [NOW, NOW + 60, NOW]
 
 
 SWIFT = {"library": {"name": "analytics-swift"}}

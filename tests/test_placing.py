@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
@@ -53,6 +53,13 @@ def test_an_event_is_ordered_by_its_device_or_else_by_its_user(
     assert found.device == device_hash("acme", ordered_by)
     assert found.of_person == (ordered_by == "u")
     assert found.person == (device_hash("acme", "u") if "userId" in message else None)
+
+
+def test_an_event_ends_with_the_fields_of_its_place() -> None:
+    """The door fills it in that order."""
+    fields = Place.__struct_fields__
+    assert Event.__struct_fields__[-len(fields) :] == fields
+    assert [*get_type_hints(Event).values()][-len(fields) :] == [*get_type_hints(Place).values()]
 
 
 def test_the_same_id_in_two_sources_is_two_devices() -> None:

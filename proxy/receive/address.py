@@ -5,10 +5,14 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 from proxy.translate import is_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_REMEMBERED: Final = 256  # a proxy that is trusted is met in every request
 
 _WITH_PORT = re.compile(r"(?:\[([^\[\]]+)\]|([^:]+))(?::\d+)?", re.ASCII)
 
@@ -20,6 +24,7 @@ class TrustedProxies:
         self._networks: list[Network] = [
             ipaddress.ip_network(network, strict=False) for network in networks
         ]
+        self._within = lru_cache(maxsize=_REMEMBERED)(self._look)
 
     def client(self, peer: str | None, forwarded_for: Sequence[str]) -> str | None:
         """The last address, seen from here, that no trusted proxy vouches beyond.
@@ -37,6 +42,9 @@ class TrustedProxies:
 
     def trusts(self, address: str | None) -> bool:
         """Whether an address is one of a trusted proxy."""
+        return bool(self._networks) and self._within(address)
+
+    def _look(self, address: str | None) -> bool:
         try:
             parsed = ipaddress.ip_address(address or "")
         except ValueError:

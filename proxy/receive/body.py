@@ -34,6 +34,11 @@ async def read_body(request: web.Request, limit: int) -> bytes:
 
 
 async def _read_plain(request: web.Request, limit: int) -> bytes:
+    if request.content.is_eof():  # all of it is here, as mostly
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
     parts = bytearray()
     async for part in request.content.iter_any():
         parts += part

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from proxy.errors import RequestRefused
 
 
+@lru_cache(maxsize=256)  # a client sends the same with every request
 def key_from_header(authorization: str | None) -> str | None:
     """The key of Basic authentication, with or without the colon behind it; None for any other.
 

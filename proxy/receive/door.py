@@ -58,6 +58,8 @@ class Door:
 
     async def body(self, request: web.Request, limit: int) -> bytes:
         """As `read`, whether there is room or not."""
+        if request.content.is_eof():  # it came with its headers, as most do: nothing to wait for
+            return await read_body(request, limit)
         try:
             async with asyncio.timeout(self._body_seconds):
                 return await read_body(request, limit)
@@ -86,7 +88,8 @@ class Door:
 
     async def keep(self, source: str, intake: Intake) -> None:
         """As `keep_all`, from one source."""
-        await self.keep_all([(source, intake)])
+        self._rates.take({source: intake.messages})
+        await self.keep_always(source, intake)
 
     async def keep_all(self, parts: Sequence[tuple[str, Intake]]) -> None:
         """Returns when all of it is on the disk. Each source comes once.
@@ -97,9 +100,7 @@ class Door:
                 is known by its message ids.
 
         """
-        self._rates.take(
-            {source: len(each.events) + sum(each.rejected.values()) for source, each in parts}
-        )
+        self._rates.take({source: intake.messages for source, intake in parts})
         for source, intake in parts:
             await self.keep_always(source, intake)
 

@@ -6,7 +6,6 @@ import codecs
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,7 @@ from proxy.receive.jsontext import (
     ARRAY_ITEM_DEPTH,
     BATCH_ITEM_DEPTH,
     is_deep,
+    may_hold_surrogates,
     mend_surrogates,
     without_deep_items,
 )
@@ -56,6 +56,11 @@ class Intake(msgspec.Struct, frozen=True):
 
     events: Sequence[Event]
     rejected: dict[str, int]
+
+    @property
+    def messages(self) -> int:
+        """How many the request brought."""
+        return len(self.events) + sum(self.rejected.values())
 
 
 _batch = msgspec.json.Decoder(Batch)
@@ -112,7 +117,7 @@ def _mended(body: bytes) -> Sliced[bytes]:
     A lone surrogate would make the whole body unreadable, not just its own message.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    if b"\\ud" in body or b"\\uD" in body:
+    if may_hold_surrogates(body):
         body = yield from mend_surrogates(body)
     return body
 
@@ -179,8 +184,9 @@ def take_batch(
             context=_object_or_nothing(batch.context),
             integrations=_object_or_nothing(batch.integrations),
         )
-        check = partial(_check_item, deletions=deletions)
-        intake = yield from _take(raws, check, max_message, source, now, facts, new_id)
+        intake = yield from _take(
+            raws, source, now, facts, new_id, max_message, deletions=deletions
+        )
     if len(batch.batch) > max_messages:
         intake.rejected["too_many_messages"] = len(batch.batch) - max_messages
     return intake
@@ -189,26 +195,28 @@ def take_batch(
 def take_message(
     raw: bytes, type_: str, source: str, now: float, address: str | None, new_id: Callable[[], str]
 ) -> Intake:
-    """A message sent on its own; its type is the one that the path names."""
-    check = partial(read_wire, type_=type_)
-    return at_once(_take([raw], check, MAX_MESSAGE, source, now, Facts(ip=address), new_id))
-
-
-def _check_item(raw: bytes, *, deletions: bool) -> Wire:
-    """A message sent on its own has been through `read_message`, which looks at its depth."""
-    if is_deep(raw):
-        raise Refused("bad_request")
-    return read_wire(raw, deletions=deletions)
+    """A message sent on its own; its type is the one that the path names. `raw` is what
+    `read_message` answers, which has looked at its depth.
+    """
+    try:
+        if len(raw) > MAX_MESSAGE:
+            raise Refused("message_too_large")
+        wire = read_wire(raw, type_)
+    except Refused as refused:
+        return Intake((), {refused.reason: 1})
+    facts = _encode(Facts(ip=address))
+    return Intake((_event(raw, wire, wire.context or {}, source, now, facts, new_id),), {})
 
 
 def _take(
     raws: Sequence[bytes],
-    check: Callable[[bytes], Wire],
-    max_message: int,
     source: str,
     now: float,
     facts: Facts,
     new_id: Callable[[], str],
+    max_message: int,
+    *,
+    deletions: bool,
 ) -> Sliced[Intake]:
     events: list[Event] = []
     rejected: Counter[str] = Counter()
@@ -223,19 +231,30 @@ def _take(
         try:
             if len(raw) > max_message:
                 raise Refused("message_too_large")
-            wire = check(raw)
+            if is_deep(raw):
+                raise Refused("bad_request")
+            wire = read_wire(raw, deletions=deletions)
         except Refused as refused:
             rejected[refused.reason] += 1
             continue
-        message_id = wire.message_id or new_id()
-        placed = place(source, wire, merge(outer, wire.context or {}))
-        events.append(
-            Event(
-                source, message_id, wire.type or "", now, encoded, raw,
-                **msgspec.structs.asdict(placed),
-            )
-        )  # fmt: skip
+        context = merge(outer, wire.context or {})
+        events.append(_event(raw, wire, context, source, now, encoded, new_id))
     return Intake(events, dict(rejected))
+
+
+def _event(
+    raw: bytes,
+    wire: Wire,
+    context: dict[str, Any],
+    source: str,
+    now: float,
+    facts: bytes,
+    new_id: Callable[[], str],
+) -> Event:
+    """`context` is the one that the message ends up with, `facts` are encoded."""
+    placed = msgspec.structs.astuple(place(source, wire, context))  # in the order of `Event`
+    message_id = wire.message_id or new_id()
+    return Event(source, message_id, wire.type or "", now, facts, raw, *placed)
 
 
 def _object_or_nothing(raw: msgspec.Raw | msgspec.UnsetType) -> msgspec.Raw | msgspec.UnsetType:

@@ -13,6 +13,10 @@ MAX_DEPTH: Final = 200
 BATCH_ITEM_DEPTH: Final = 3  # {"batch": [{ ... }]}
 ARRAY_ITEM_DEPTH: Final = 2  # [{ ... }]
 
+# Single bytes are found at many times the speed of anything else.
+_BACKSLASH: Final = ord("\\")
+_LIST: Final = ord("[")
+_SURROGATE = re.compile(rb"\\u[dD]")
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -25,6 +29,11 @@ _TOKENS = re.compile(_STRING + rb"|[\[{]+|[\]}]+", re.DOTALL)
 _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
 _STEPS: Final = dict.fromkeys(_OPENING, 1) | dict.fromkeys(_CLOSING, -1)
+
+
+def may_hold_surrogates(body: bytes) -> bool:
+    """Whether a surrogate may be escaped in it, be it alone or one of a pair."""
+    return _BACKSLASH in body and _SURROGATE.search(body) is not None
 
 
 def mend_surrogates(body: bytes) -> Sliced[bytes]:
@@ -46,7 +55,10 @@ def mend_surrogates(body: bytes) -> Sliced[bytes]:
 
 def is_deep(raw: bytes) -> bool:
     """Whether a message is nested beyond what any real one is."""
-    if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
+    brackets = raw.count(b"{")
+    if _LIST in raw:  # most have none
+        brackets += raw.count(b"[")
+    if brackets <= MAX_DEPTH:
         return False
     depth = 0
     for token in _TOKENS.finditer(raw):

@@ -76,8 +76,10 @@ class Rates:
             RequestRefused: 429, a source has used up what it may.
 
         """
-        now = self._clock.now()
         limited = self._limits.keys() & messages.keys()
+        if not limited:
+            return
+        now = self._clock.now()
         for source in limited:
             limit = self._limits[source]
             level, at = self._buckets[source]

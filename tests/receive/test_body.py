@@ -7,7 +7,12 @@ import tracemalloc
 import zlib
 
 import pytest
+from aiohttp import StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import make_mocked_request
 
+from proxy.errors import RequestRefused
+from proxy.receive.body import read_body
 from tests.receive.conftest import KEY, Door, basic, track
 
 MAX_MESSAGE = 32 * 1024
@@ -37,6 +42,29 @@ async def test_the_limit_is_of_the_inflated_body_and_itself_allowed(
             assert (await answer.json())["code"] == "payload_too_large"
             assert door.counts().received == 0
     assert door.counts().pending == 1
+
+
+@pytest.mark.parametrize("parts", [[], [b"{}"], [b"x" * 9, b"y"], [b"x"] * 10, [b"x"] * 11])
+@pytest.mark.parametrize("whole", [True, False], ids=["all here", "its end to come"])
+async def test_a_body_is_the_same_however_much_of_it_is_here_already(
+    parts: list[bytes], whole: bool
+) -> None:
+    loop = asyncio.get_running_loop()
+    protocol = BaseProtocol(loop)
+    protocol.connection_made(asyncio.Transport())
+    stream = StreamReader(protocol, limit=100, loop=loop)
+    for part in parts:
+        stream.feed_data(part)
+    reading = read_body(make_mocked_request("POST", "/", payload=stream), limit=10)
+    if whole:
+        stream.feed_eof()
+    else:
+        loop.call_soon(stream.feed_eof)
+    if len(parts) > 10:
+        with pytest.raises(RequestRefused, match="more than 10 bytes"):
+            await reading
+    else:
+        assert await reading == b"".join(parts)
 
 
 async def test_a_gzip_bomb_is_stopped_at_the_limit(door: Door) -> None:

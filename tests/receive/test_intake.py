@@ -6,11 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
 
 from proxy.errors import RequestRefused
-from proxy.receive.intake import read_batch, read_message
+from proxy.receive.intake import Batch, read_batch, read_message, take_batch, take_message
 from proxy.receive.slices import at_once
 from tests.receive.conftest import KEY, Door, track
+from tests.receive.strategies import messages
+from tests.support import NOW
 
 
 def _raw(message: dict[str, Any]) -> bytes:
@@ -42,6 +45,19 @@ async def test_good_and_bad_messages_of_one_batch_are_kept_apart(door: Door) -> 
     counts = door.counts()
     assert counts.rejected == {reason: len(raws) for reason, raws in BAD.items()}
     assert (counts.received, counts.pending) == (2 * len(good), len(good))
+
+
+@settings(deadline=None)
+@given(messages)
+def test_a_message_is_taken_alike_alone_and_in_a_batch(message: dict[str, Any]) -> None:
+    raw, _ = read_message(json.dumps(message).encode())
+    batch = Batch(batch=[msgspec.Raw(raw)])
+    beside = at_once(take_batch(batch, "acme", NOW, "192.0.2.1", lambda: "made"))
+    type_ = message.get("type")
+    if type_ and isinstance(type_, str):  # else only the path could name it
+        alone = take_message(raw, type_, "acme", NOW, "192.0.2.1", lambda: "made")
+        assert (list(alone.events), alone.rejected) == (list(beside.events), beside.rejected)
+        assert alone.messages == beside.messages == 1
 
 
 async def test_a_message_of_exactly_the_limit_is_kept(door: Door) -> None:
