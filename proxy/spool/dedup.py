@@ -21,7 +21,7 @@ _SLICES: Final = """
 CREATE TABLE IF NOT EXISTS dedup_slices (
     slice    INTEGER PRIMARY KEY,
     began_at REAL NOT NULL,
-    ids      INTEGER NOT NULL -- that came in it, less the number of the newest (dedup_recent)
+    ids      INTEGER NOT NULL -- plus the number of the newest (dedup_recent): that came in it
 );
 CREATE TABLE IF NOT EXISTS dedup_0 (digest BLOB PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dedup_1 (digest BLOB PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
@@ -54,7 +54,7 @@ class DedupWindow:
         if not self._seconds:
             return [True] * len(digests)
         self._recent.catch_up(cursor)
-        current = self._current(cursor, now, len(digests))
+        current = self._slice_for(cursor, now, len(digests))
         seen = self._seen(cursor, digests, now - self._seconds)
         fresh = []
         for digest in digests:
@@ -65,7 +65,7 @@ class DedupWindow:
             self._recent.add(cursor, new, now, f"dedup_{current}")
         return fresh
 
-    def _current(self, cursor: apsw.Cursor, now: float, more: int) -> int:
+    def _slice_for(self, cursor: apsw.Cursor, now: float, more: int) -> int:
         """The slice for `more` ids: a new one when it is time."""
         newest = self._recent.newest
         row: Any = cursor.execute(

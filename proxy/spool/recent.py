@@ -10,7 +10,7 @@ this process wrote it or another, whatever was rolled back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import apsw
@@ -52,31 +52,37 @@ class Recent:
         back, so that where the last one that was read still is, all before it were there too.
         """
         rows = self._rows(cursor)
-        if rows and rows[0][:2] == (self.newest, self._mark):
-            del rows[0]
-        elif self.newest:
+        if (last := next(rows, None)) and last[:2] == (self.newest, self._mark):
+            self._take(rows)
+        elif last or self.newest:
             self._forget()
-            rows = self._rows(cursor)
-        for row in rows:
-            self._take(*row)
+            self._take(self._rows(cursor))
 
-    def _rows(self, cursor: apsw.Cursor) -> list[Any]:
+    def _rows(self, cursor: apsw.Cursor) -> Iterator[Any]:
         return cursor.execute(
             "SELECT id, mark, moves, seen_at, digests FROM dedup_recent WHERE id >= ? ORDER BY id",
             (self.newest,),
-        ).fetchall()
+        )
 
-    def _take(self, id_: int, mark: int, moves: int, seen_at: float, digests: bytes) -> None:
-        if self.newest:
-            for number in range(self._moves, moves):
-                self._moved_at.append(id_)
-                self._held -= len(self._buckets[number % BUCKETS])
-                self._buckets[number % BUCKETS] = {}
+    def _take(self, rows: Iterator[Any]) -> None:
         buckets = self._buckets
-        for at in range(0, len(digests), DIGEST_BYTES):
-            buckets[digests[at]][digests[at : at + DIGEST_BYTES]] = seen_at
-        self._held += len(digests) // DIGEST_BYTES
-        self.newest, self._mark, self._moves = id_, mark, moves
+        for id_, mark, moves, seen_at, digests in rows:
+            if moves > self._moves:
+                self._empty(moves, id_)
+            for at in range(0, len(digests), DIGEST_BYTES):
+                buckets[digests[at]][digests[at : at + DIGEST_BYTES]] = seen_at
+            self._held += len(digests) // DIGEST_BYTES
+            self.newest, self._mark = id_, mark
+
+    def _empty(self, moves: int, row: int) -> None:
+        """The buckets that were moved before this row. Before the first that is read here they are
+        empty.
+        """
+        for number in range(self._moves, moves) if self.newest else ():
+            self._moved_at.append(row)
+            self._held -= len(self._buckets[number % BUCKETS])
+            self._buckets[number % BUCKETS].clear()
+        self._moves = moves
 
     def find(self, digests: Sequence[bytes]) -> dict[bytes, float]:
         """Those of them that are here, and when they were seen."""
