@@ -2,7 +2,7 @@
 
 Two slices, the current and the one before it: when the current one has lasted a whole window, or
 holds too many ids, the older is dropped whole and a new one begun. No id is ever searched for to
-be deleted.
+be deleted. The last ids are kept in front of them (`proxy.spool.recent`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SLICES: Final = """
 CREATE TABLE IF NOT EXISTS dedup_slices (
     slice    INTEGER PRIMARY KEY,
     began_at REAL NOT NULL,
-    ids      INTEGER NOT NULL -- plus the number of the newest (dedup_recent): that came in it
+    ids      INTEGER NOT NULL -- and the newest id of dedup_recent: how many came in it
 );
 CREATE TABLE IF NOT EXISTS dedup_0 (digest BLOB PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dedup_1 (digest BLOB PRIMARY KEY, seen_at REAL NOT NULL) WITHOUT ROWID;
@@ -68,9 +68,10 @@ class DedupWindow:
     def _slice_for(self, cursor: apsw.Cursor, now: float, more: int) -> int:
         """The slice for `more` ids: a new one when it is time."""
         newest = self._recent.newest
-        row: Any = cursor.execute(
-            "SELECT slice, max(began_at), ids FROM dedup_slices"  # of one row, the latest
-        ).fetchall()[0]
+        # Of the latest, all three: https://sqlite.org/lang_select.html#bareagg
+        row: Any = cursor.execute("SELECT slice, max(began_at), ids FROM dedup_slices").fetchall()[
+            0
+        ]
         current, began_at, ids = row
         if now - began_at > self._seconds or ids + newest + more > self._max_ids:
             current = 1 - int(current)
@@ -88,9 +89,9 @@ class DedupWindow:
         return int(current)
 
     def _seen(self, cursor: apsw.Cursor, digests: Sequence[bytes], since: float) -> set[bytes]:
-        recent = self._recent.find(digests)
-        seen = {digest for digest, seen_at in recent.items() if seen_at > since}
-        others = tuple(digest for digest in digests if digest not in recent)
+        found = self._recent.find(digests)
+        seen = {digest for digest, seen_at in found.items() if seen_at > since}
+        others = tuple(digest for digest in digests if digest not in found)
         if others:
             known: Any = cursor.execute(_KNOWN, (apsw.carray(others), since))
             seen.update(digest for (digest,) in known)
