@@ -16,7 +16,7 @@ from proxy.turns import Turn
 
 #: Older versions corrupt a WAL file when two connections write and checkpoint at once.
 OLDEST_SQLITE: Final = (3, 51, 3)
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 #: After these nobody can say what the disk holds, or whether it will hold anything again.
 BROKEN: Final = (
     apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.CantOpenError,

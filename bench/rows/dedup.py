@@ -30,6 +30,12 @@ WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHER
 INSERT INTO dedup_0 SELECT randomblob(16) AS digest, :now FROM numbers ORDER BY digest
 """
 
+#: As many as are kept before the index, so that moves into it begin with the first transaction.
+RECENT: Final = """
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 655)
+INSERT INTO dedup_recent SELECT n * 100, random(), 0, :now, randomblob(1600) FROM numbers
+"""
+
 
 def fill(path: Path, ids: int) -> None:
     """Puts so many ids into the window of a spool that nobody has open."""
@@ -39,6 +45,7 @@ def fill(path: Path, ids: int) -> None:
         connection.execute("PRAGMA cache_size = -200000")
         with connection:
             connection.execute(FILL, given)
+            connection.execute(RECENT, given)
             connection.execute("UPDATE dedup_slices SET began_at = :now, ids = :ids", given)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except apsw.Error as error:

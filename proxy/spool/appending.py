@@ -73,7 +73,6 @@ class Appender:
         if not events:
             return []
         now = self._clock.now()
-        self._window.rotate(cursor, now, len(events))
         digests = [digest_of(event.source, event.message_id) for event in events]
         return self._window.fresh(cursor, digests, now)
 

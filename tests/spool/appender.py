@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 from proxy.clock import SystemClock
 from proxy.database import Database
 from proxy.spool import schema
+from proxy.spool.dedup import DedupWindow
 from proxy.spool.sqlite import SqliteSpool
 from proxy.states import Settlement
 from tests.spool.helpers import events, lease_now
@@ -41,5 +43,8 @@ async def main(path: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    with patch("proxy.committer.CHECKPOINT_PAGES", 50):  # some are killed in the middle of one
+    with (
+        patch("proxy.committer.CHECKPOINT_PAGES", 50),  # some are killed in the middle of one
+        patch("proxy.spool.appending.DedupWindow", partial(DedupWindow, max_recent=50)),
+    ):
         asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

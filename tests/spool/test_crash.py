@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.database import Database
 from proxy.spool import schema
 from proxy.spool.ledger import balances
 from proxy.spool.sqlite import SqliteSpool
-from tests.spool.conftest import OpenDatabase
+from tests.spool.conftest import DAY, OpenDatabase
 from tests.spool.helpers import copy_as_killed, counts, events, pending, wal_size
 from tests.support import FakeClock
 
@@ -38,7 +39,8 @@ async def test_a_killed_process_has_kept_all_that_it_acknowledged_once(
     appended = [line.split()[1] for line in said if line.startswith("appended ")]
     settled = [line.split()[1] for line in said if line.startswith("settled ")]
 
-    kept = Counter(pending(open_database(path)))
+    database = open_database(path)
+    kept = Counter(pending(database))
     assert not {id_ for id_, number in kept.items() if number > 1}
     assert not set(settled) & set(kept)
     gone = set(appended) - set(kept) - set(settled)
@@ -49,6 +51,11 @@ async def test_a_killed_process_has_kept_all_that_it_acknowledged_once(
     assert found.rejected["bad_request"] == found.pending + found.delivered
     assert balances(found)
     assert len(settled) > 10
+
+    await SqliteSpool(database, SystemClock(), DAY).append("acme", events(*appended), {})
+    assert counts(path).duplicate == len(appended)  # no id was forgotten
+    rows = database.read("SELECT (SELECT count(*) FROM dedup_0) + (SELECT count(*) FROM dedup_1)")
+    assert rows[0][0] > 0  # some had been moved into the index
 
 
 def run_and_kill(path: Path, name: str, lines: int) -> list[str]:

@@ -90,7 +90,7 @@ async def test_an_id_is_not_given_again_though_nothing_waits(
     connection.close()
     database = Database(path, (schema.SCHEMA,), migrations=MIGRATIONS)
     assert database.read("SELECT seq FROM sqlite_sequence WHERE name = 'events'") == [(41,)]
-    assert database.read("PRAGMA user_version") == [(2,)]
+    assert database.read("PRAGMA user_version") == [(3,)]
     await database.close()
     assert balances(counts(path))
 
