@@ -20,6 +20,7 @@ from proxy.segment import Postback
 
 _facts = msgspec.json.Decoder(Facts)
 _object = msgspec.json.Decoder(dict[str, Any])
+USUAL: Final = 100  # characters of an id, of which the longest that devices have is 36
 _BITS: Final = 2**63 - 1  # what an SQLite integer holds, without the sign
 
 
@@ -81,8 +82,15 @@ def place_postback(source: str, message_id: str) -> Place:
     return Place(own, None, of_person=False, computed=False, happened_at=None)
 
 
-@lru_cache(maxsize=256)  # most of a batch speak of one device, or of few
 def device_hash(source: str, id_: str) -> int:
     """The same number for the same device in every process, and an SQLite integer."""
+    # Whoever sends decides how long an id is; what is remembered must not grow with it.
+    return _remembered(source, id_) if len(id_) <= USUAL else _hash(source, id_)
+
+
+def _hash(source: str, id_: str) -> int:
     digest = blake2b(f"{source}\0{id_}".encode(errors="replace"), digest_size=8).digest()
     return int.from_bytes(digest) & _BITS
+
+
+_remembered = lru_cache(maxsize=256)(_hash)  # most of a batch speak of one device, or of few
