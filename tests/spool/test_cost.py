@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import apsw
@@ -102,13 +103,29 @@ async def test_an_append_takes_as_many_statements_in_an_old_window_as_in_a_new_o
     numbers = []
     for day in range(4):
         await spool.append("acme", events(*(f"{day}-{n}" for n in range(500))), {})
-        numbers.append(await steps_of_writing(database, spool, f"{day}-x"))
+        append = partial(spool.append, "acme", events(f"{day}-x"), {})
+        numbers.append(await steps_of_writing(database, append))
         await clock.advance(DAY * 0.7)
     assert max(numbers) < 2 * min(numbers)
 
 
-async def steps_of_writing(database: Database, spool: SqliteSpool, message_id: str) -> int:
-    """How many tens of SQLite's own instructions one append takes."""
+async def test_settling_costs_the_same_however_many_wait_behind_on_the_disk(
+    database: Database, clock: FakeClock
+) -> None:
+    spool = SqliteSpool(database, clock, DAY, max_followers=0)
+    steps = []
+    for device, number in (("a", 3), ("b", 1_000)):
+        names = [f"{device}-{n}" for n in range(number)]
+        await spool.append("acme", events(*names, device=device), {})
+        (first,) = lease_now(spool, number)
+        settle = partial(spool.settle, first, Settlement("delivered"))
+        steps.append(await steps_of_writing(database, settle))
+        assert ids(lease_now(spool, number)) == names[1:2]
+    assert steps[1] < 2 * steps[0]
+
+
+async def steps_of_writing(database: Database, work: Callable[[], Awaitable[object]]) -> int:
+    """How many of SQLite's own instructions it takes, in tens."""
     steps = 0
 
     def step() -> bool:
@@ -117,7 +134,7 @@ async def steps_of_writing(database: Database, spool: SqliteSpool, message_id: s
         return False
 
     await database.write(lambda _: database._committer.connection.set_progress_handler(step, 10))
-    await spool.append("acme", events(message_id), {})
+    await work()
     await database.write(lambda _: database._committer.connection.set_progress_handler(None))
     return steps
 
