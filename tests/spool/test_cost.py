@@ -91,9 +91,10 @@ async def test_no_statement_of_the_flow_is_compiled_at_each_call(
     for connection in (database._reader, database._committer.connection):
         connection.authorizer = authorize
     await flow("a")
+    await flow("b")  # beside what is parked
     assert compiled
     compiled = 0
-    await flow("b")
+    await flow("c")
     assert compiled == 0
 
 
@@ -173,6 +174,21 @@ async def test_a_lone_live_event_is_leased_by_two_statements_though_there_are_tw
         assert ids(spool.lease(live, 20)) == ["m-1"]
         assert spool.lease(bulk, 20) == []
     assert statements == [rows.OVERVIEW, rows.FRESH]
+
+
+async def test_beside_what_is_parked_one_statement_more_is_for_all_that_are_looked_at(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    await spool.append("acme", events("a-1", "b-1"), {})
+    live, _ = spool.lanes()
+    for leased in spool.lease(live, 2):
+        await spool.park(leased, Parked(clock.now() + 60, "ko-ios"))
+    names = [f"{device}-{n}" for n in (2, 3) for device in "abcde"]
+    for name in names:
+        await spool.append("acme", events(name, device=f"{name[0]}-1"), {})
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 20)) == ["c-2", "d-2", "e-2"]
+    assert statements == [rows.OVERVIEW, rows.FRESH, rows.FIRST_PARKED]
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:
