@@ -42,6 +42,11 @@ BULK_BEFORE: Final = """
 SELECT e.id, p.id IS NOT NULL FROM events e LEFT JOIN parked p ON p.id = e.id
 WHERE e.device = ? AND e.bulk AND e.id > ? AND e.id < ? AND p.app IS NULL ORDER BY e.id
 """
+#: Of each device in `carray` the first event that waits on the disk, where any does.
+FIRST_PARKED: Final = """
+SELECT p.device, p.id FROM carray(?) CROSS JOIN parked p
+ON p.id = (SELECT min(id) FROM parked WHERE device = value)
+"""
 _refusal = msgspec.json.Decoder(Refusal)
 
 

@@ -14,10 +14,13 @@ from proxy.spool.base import Leased
 from proxy.states import Settlement
 from proxy.writes import numbers
 
-#: Of each device the first event that waits behind another, and its lane.
+#: Of each device the first event that waits behind another, and its lane. By one step in the index
+#: each: a GROUP BY would walk through all that wait, at each that is settled.
 _BEHIND: Final = """
-SELECT p.device, min(p.id), e.lane FROM parked p JOIN events e ON e.id = p.id
-WHERE p.device IN carray(?) GROUP BY p.device
+SELECT value, e.id, e.lane FROM carray(?) CROSS JOIN events e ON e.id = (
+    SELECT p.id FROM parked p CROSS JOIN events ON events.id = p.id
+    WHERE p.device = value ORDER BY p.id LIMIT 1
+)
 """
 
 #: Id and lane of the event behind a settled one, if there is any; None if it was settled before.

@@ -145,6 +145,10 @@ class SqliteSpool:
         end = self._lanes.other(lane).id if lane.bulk else newest
         read = self._database.read(rows.FRESH, (lane.id, cursor.id, end, *self._part.modulo, limit))
         self._some_parked = bool(some_parked or self._unlanded)
+        first_parked: dict[int, int] = {}
+        if read and self._some_parked:
+            devices = numbers({row[1] for row in read})
+            first_parked = dict(self._database.read(rows.FIRST_PARKED, (devices,)))
         found: list[Leased] = []
         for row in read:
             id_, device = row[:2]
@@ -154,10 +158,12 @@ class SqliteSpool:
             if some_bulk and not lane.bulk:
                 for earlier, waits in self._bulk_before(lane, device, id_):
                     self._ahead.add(earlier)
-                    if self._enter(earlier, device, lane, parked=True, on_disk=waits):
+                    behind = first_parked.get(device, earlier) < earlier
+                    if self._enter(earlier, device, lane, behind=behind, on_disk=waits):
                         cursor.turn.append(earlier)
             on_disk = row[8] is not None
-            if self._enter(id_, device, lane, parked=self._some_parked, on_disk=on_disk):
+            behind = first_parked.get(device, id_) < id_
+            if self._enter(id_, device, lane, behind=behind, on_disk=on_disk):
                 if on_disk:
                     self._parking.leased.add(id_)
                 found.append(rows.leased(row, lane))
@@ -179,15 +185,16 @@ class SqliteSpool:
         found = self._database.read(rows.BULK_BEFORE, (device, begin, id_))
         return [(id_, bool(waits)) for id_, waits in found if id_ not in self._ahead]
 
-    def _enter(
-        self, id_: int, device: int, lane: Lane, *, parked: bool, on_disk: bool = False
-    ) -> bool:
-        """Whether an event may be leased: none before it is pending. Else it waits for those."""
+    def _enter(self, id_: int, device: int, lane: Lane, *, behind: bool, on_disk: bool) -> bool:
+        """Whether an event may be leased: none before it is pending. Else it waits for those.
+
+        `behind` says that one before it waits on the disk, `on_disk` that it does so itself.
+        """
         followers = self._followers.get(device)
-        if followers is None and not (parked and self._parked_before(device, id_)):
+        if followers is None and not behind:
             self._followers[device] = deque()
             return True
-        if on_disk:  # it waits already
+        if on_disk:
             return False
         # The first in any case: it would else be parked after the one before it has looked behind.
         if followers is not None and (not followers or self._following < self._max_followers):
@@ -196,13 +203,6 @@ class SqliteSpool:
         else:
             self._park_behind(device, [id_])
         return False
-
-    def _parked_before(self, device: int, id_: int) -> bool:
-        return bool(
-            self._database.read(
-                "SELECT 1 FROM parked WHERE device = ? AND id < ? LIMIT 1", (device, id_)
-            )
-        )
 
     def lease_parked(self, app: str, limit: int) -> list[Leased]:
         found = []
@@ -229,7 +229,7 @@ class SqliteSpool:
 
         end = settling.End(leased, settlement, self._clock.now())
         # Who waits behind it cannot go on before; one that comes now is written with it.
-        waits = self._some_parked or bool(self._followers[leased.event.device])
+        waits = self._some_parked or bool(self._followers.get(leased.event.device))
         self._database.write_item(
             settling.settle, end, answered, must_land=True, patient=leased.lane.bulk or not waits
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import apsw
@@ -90,9 +91,10 @@ async def test_no_statement_of_the_flow_is_compiled_at_each_call(
     for connection in (database._reader, database._committer.connection):
         connection.authorizer = authorize
     await flow("a")
+    await flow("b")  # beside what is parked
     assert compiled
     compiled = 0
-    await flow("b")
+    await flow("c")
     assert compiled == 0
 
 
@@ -102,13 +104,29 @@ async def test_an_append_takes_as_many_statements_in_an_old_window_as_in_a_new_o
     numbers = []
     for day in range(4):
         await spool.append("acme", events(*(f"{day}-{n}" for n in range(500))), {})
-        numbers.append(await steps_of_writing(database, spool, f"{day}-x"))
+        append = partial(spool.append, "acme", events(f"{day}-x"), {})
+        numbers.append(await steps_of_writing(database, append))
         await clock.advance(DAY * 0.7)
     assert max(numbers) < 2 * min(numbers)
 
 
-async def steps_of_writing(database: Database, spool: SqliteSpool, message_id: str) -> int:
-    """How many tens of SQLite's own instructions one append takes."""
+async def test_settling_costs_the_same_however_many_wait_behind_on_the_disk(
+    database: Database, clock: FakeClock
+) -> None:
+    spool = SqliteSpool(database, clock, DAY, max_followers=0)
+    steps = []
+    for device, number in (("a", 3), ("b", 1_000)):
+        names = [f"{device}-{n}" for n in range(number)]
+        await spool.append("acme", events(*names, device=device), {})
+        (first,) = lease_now(spool, number)
+        settle = partial(spool.settle, first, Settlement("delivered"))
+        steps.append(await steps_of_writing(database, settle))
+        assert ids(lease_now(spool, number)) == names[1:2]
+    assert steps[1] < 2 * steps[0]
+
+
+async def steps_of_writing(database: Database, work: Callable[[], Awaitable[object]]) -> int:
+    """How many of SQLite's own instructions it takes, in tens."""
     steps = 0
 
     def step() -> bool:
@@ -117,7 +135,7 @@ async def steps_of_writing(database: Database, spool: SqliteSpool, message_id: s
         return False
 
     await database.write(lambda _: database._committer.connection.set_progress_handler(step, 10))
-    await spool.append("acme", events(message_id), {})
+    await work()
     await database.write(lambda _: database._committer.connection.set_progress_handler(None))
     return steps
 
@@ -156,6 +174,21 @@ async def test_a_lone_live_event_is_leased_by_two_statements_though_there_are_tw
         assert ids(spool.lease(live, 20)) == ["m-1"]
         assert spool.lease(bulk, 20) == []
     assert statements == [rows.OVERVIEW, rows.FRESH]
+
+
+async def test_beside_what_is_parked_one_statement_more_is_for_all_that_are_looked_at(
+    spool: SqliteSpool, database: Database, clock: FakeClock
+) -> None:
+    await spool.append("acme", events("a-1", "b-1"), {})
+    live, _ = spool.lanes()
+    for leased in spool.lease(live, 2):
+        await spool.park(leased, Parked(clock.now() + 60, "ko-ios"))
+    names = [f"{device}-{n}" for n in (2, 3) for device in "abcde"]
+    for name in names:
+        await spool.append("acme", events(name, device=f"{name[0]}-1"), {})
+    with reads(database) as statements:
+        assert ids(spool.lease(live, 20)) == ["c-2", "d-2", "e-2"]
+    assert statements == [rows.OVERVIEW, rows.FRESH, rows.FIRST_PARKED]
 
 
 async def test_a_lone_event_is_committed_at_once(spool: SqliteSpool, database: Database) -> None:
