@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 READ: Final = 1  # as bits, the same as libcurl's CURL_POLL_IN and CURL_CSELECT_IN, and so on
 WRITE: Final = 2
+#: Sockets that are seen to in one turn of the loop: each may bring an answer, and others wait.
+MOST: Final = 16
 
 Ready = Callable[[Iterable[tuple[int, int]]], None]
 
@@ -88,7 +90,7 @@ class EpollWatch:
 
     def _look(self) -> None:
         ready = []
-        for fd, events in self._epoll.poll(0):
+        for fd, events in self._epoll.poll(0, MOST):
             if fd not in self._wanted:  # idle, and the other side has closed it
                 with suppress(OSError):  # closed meanwhile
                     self._epoll.unregister(fd)

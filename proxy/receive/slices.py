@@ -8,7 +8,8 @@ that yields after every slice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar, cast
 
 from proxy.clock import Clock
@@ -24,6 +25,7 @@ SLICE_BYTES: Final = 64 * 1024
 SLICE_PIECES: Final = 1_000
 PAUSE_SECONDS: Final = 0.001  # about as long as a slice takes; uvloop's timers are no finer
 SHORT_SECONDS: Final = 1.0  # since the last short work, for which the next is expected
+LONG_BYTES: Final = 16 * 1024  # of a body, from which on it is more than short work
 #: What a message costs however small it is, as bytes that are looked through meanwhile.
 MESSAGE_BYTES: Final = 1_024
 
@@ -46,6 +48,7 @@ class Turns:
         self._clock = clock
         self._pause = pause_seconds
         self._turn = asyncio.Lock()
+        self._alone = asyncio.Lock()
         self._short_until = float("-inf")
 
     async def run(self, work: Sliced[T]) -> T:
@@ -63,6 +66,18 @@ class Turns:
                 except StopIteration as end:
                     return cast("T", end.value)
 
+    @asynccontextmanager
+    async def alone(self, size: int) -> AsyncIterator[None]:
+        """Around all that is done with a body of so many bytes: while there is short work, long
+        ones come one after the other. Else each of them would have its slice in every turn of the
+        loop, and short work needs many turns.
+        """
+        if size < LONG_BYTES or not self._short_is_expected:
+            yield
+            return
+        async with self._alone:
+            yield
+
     def short(self) -> None:
         """There was short work: for a while, long work makes room for more of it."""
         self._short_until = self._clock.steady() + SHORT_SECONDS
@@ -71,5 +86,8 @@ class Turns:
         """Between two slices: lets others go on. While there is short work, for long enough that
         what comes meanwhile finds the process idle.
         """
-        quiet = self._clock.steady() >= self._short_until
-        await asyncio.sleep(0 if quiet else self._pause)
+        await asyncio.sleep(self._pause if self._short_is_expected else 0)
+
+    @property
+    def _short_is_expected(self) -> bool:
+        return self._clock.steady() < self._short_until

@@ -79,7 +79,8 @@ class TrackingApi:
 
     async def _batch(self, request: web.Request) -> web.StreamResponse:
         body = await self._door.read(request, MAX_BATCH)
-        await self._door.keep_all(await self._door.turns.run(self._taken(request, body)))
+        async with self._door.turns.alone(len(body)):
+            await self._door.keep_all(await self._door.turns.run(self._taken(request, body)))
         return success()
 
     def _taken(self, request: web.Request, body: bytes) -> Sliced[list[tuple[str, Intake]]]:

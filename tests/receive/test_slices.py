@@ -9,7 +9,7 @@ import pytest
 
 from proxy.errors import RequestRefused
 from proxy.receive.intake import MAX_BATCH, Intake, read_batch, take_batch
-from proxy.receive.slices import SHORT_SECONDS, Sliced, Turns, at_once
+from proxy.receive.slices import LONG_BYTES, SHORT_SECONDS, Sliced, Turns, at_once
 from tests.receive.conftest import Door, track
 from tests.support import NOW, FakeClock
 
@@ -44,6 +44,29 @@ async def test_long_work_pauses_while_there_is_short_work_and_no_longer() -> Non
     assert await seconds() >= 0.04
     await clock.advance(SHORT_SECONDS)
     assert await seconds() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("size", "short", "at_once"),
+    [(LONG_BYTES, True, 1), (LONG_BYTES, False, 3), (LONG_BYTES - 1, True, 3)],
+)
+async def test_long_bodies_come_one_after_the_other_while_there_is_short_work(
+    size: int, at_once: int, *, short: bool
+) -> None:
+    turns, now, most = Turns(FakeClock()), 0, 0
+    if short:
+        turns.short()
+
+    async def work() -> None:
+        nonlocal now, most
+        async with turns.alone(size):
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0)
+            now -= 1
+
+    await asyncio.gather(*(work() for _ in range(3)))
+    assert most == at_once
 
 
 async def test_work_that_fails_or_is_given_up_leaves_the_turn_to_others() -> None:
