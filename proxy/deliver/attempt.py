@@ -73,16 +73,18 @@ class Attempts:
         )
 
     def _answered(self, attempt: Attempt, answer: Answer) -> None:
+        if attempt not in self._under_way:  # given up in the turn in which it was answered
+            return
+        self._under_way.remove(attempt)
+        self._one_ended.set()
         now = self._clock.now()
         outcome = self._outcome(attempt.planned.request, answer, now)
-        self._under_way.discard(attempt)
         attempt.app.control.ended(now, now - attempt.began, outcome)
         delivery = attempt.delivery
         if (message := delivery.prepared.message) is not None:
             number = delivery.leased.attempts + 1
             self._observers.attempted(message, attempt.planned.request, outcome, number)
         self._ended(attempt, outcome)
-        self._one_ended.set()
 
     def _outcome(self, request: Request, answer: Answer, now: float) -> Outcome:
         """Whatever the other side does, it is one."""

@@ -39,8 +39,9 @@ class Transport(Protocol):
     """Sends requests; keeps connections."""
 
     def begin(self, outgoing: Outgoing, answered: Callable[[Answer], None]) -> Callable[[], object]:
-        """Sends a request. `answered` is called once, not before this has returned; not at all
-        where what is returned was called first, which gives the request up.
+        """Sends a request. `answered` is called once, not before this has returned. What is
+        returned gives the request up; after that `answered` may still come in the same turn of the
+        loop, and later not at all.
         """
 
     async def close(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from proxy.states import Deliver
-from tests.deliver.fakes import ScriptedTransport, bench, planned, until
+from proxy.deliver.transport import Answer
+from proxy.states import Deliver, Outgoing
+from tests.deliver.fakes import GOOD, ScriptedTransport, bench, planned, until
 
 
 async def test_what_ends_within_the_grace_is_settled(tmp_path: Path) -> None:
@@ -71,3 +73,29 @@ async def test_an_idle_forwarder_stops_at_once(tmp_path: Path) -> None:
         await b.forwarder.stop(10)
         async with asyncio.timeout(2):
             await b.running
+
+
+class Echo:
+    """A transport that answers after it was given up: both fell into one turn of the loop."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def begin(self, outgoing: Outgoing, answered: Callable[[Answer], None]) -> Callable[[], object]:
+        self.begun += 1
+        return lambda: asyncio.get_running_loop().call_soon(answered, GOOD)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_an_answer_that_comes_with_the_giving_up_changes_nothing(tmp_path: Path) -> None:
+    echo = Echo()
+    async with bench(tmp_path, echo) as b:
+        await b.add("a")
+        await until(lambda: echo.begun == 1)
+        await b.forwarder.stop(0.05)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert [state.in_flight for state in b.forwarder.states()] == [0]
+        assert (b.counts().delivered, b.counts().pending) == (0, 1)
