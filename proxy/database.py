@@ -168,6 +168,7 @@ class Database:
     async def close(self) -> None:
         """Writes what is queued, then lets go of the file."""
         self._closed = True
+        self._begin_soon()
         await self._rests.wait()
         if self._begins:
             self._begins.cancel()
@@ -200,7 +201,7 @@ class Database:
         waits = self._queue or (self._committer.held and not self._closed)
         if self._under_way or not waits:
             return
-        lingers = not self._urgent and len(self._queue) < MAX_SIZE
+        lingers = not self._urgent and len(self._queue) < MAX_SIZE and not self._closed
         if self._begins and self._lingers and not lingers:
             self._begins.cancel()
             self._begins = None

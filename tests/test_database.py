@@ -94,11 +94,15 @@ async def test_what_is_patient_goes_with_the_next_that_is_not(
     assert database.commits == 1
 
 
-async def test_what_is_patient_is_written_at_the_close(path: Path) -> None:
+async def test_what_is_patient_is_written_at_the_close(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.database.LINGER_SECONDS", 3_600)
     answers: list[Any] = []
     database = Database(path, (SCHEMA,))
     database.write_item(insert, "a", answers.append, patient=True)
-    await database.close()
+    async with asyncio.timeout(5):
+        await database.close()
     assert answers == ["a"]
 
 
