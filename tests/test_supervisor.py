@@ -299,11 +299,15 @@ class TestHanging:
         (tmp_path / "plugins.d").mkdir()
         (tmp_path / "plugins.d" / "hangs.py").write_text(HANGS)
         async with watching(tmp_path, self.SILENT_SECONDS) as made:
+            workers = {process.pid for process in made._processes.values()}
             (tmp_path / "hang").touch()
             with suppress(aiohttp.ClientError):  # it may hang before it has answered
                 await posted(made)
             await until(lambda: not (tmp_path / "hang").exists())
             assert await posted(made) == 200
+            # One that is killed does not end well; the stop may not come before that is seen.
+            await until(lambda: workers != {each.pid for each in made._processes.values()})
+            await until(lambda: len(made._ready) == WORKERS)
         assert (tmp_path / "turn-taken").exists()
 
 
