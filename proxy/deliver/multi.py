@@ -53,8 +53,8 @@ class Multi:
         """
         if self._closed:
             raise TransportError("connection_broken", "closed")
-        self._waiting[curl] = ended
         self._multi.add_handle(curl)
+        self._waiting[curl] = ended
 
     def give_up(self, curl: Any) -> None:
         """Ends a transfer that has not ended, and its connection; nobody is told."""
